@@ -1,0 +1,172 @@
+//! From judged events to changes: whom to suppress, which lane to hold.
+//!
+//! [`decide`] is given what the store knows, in the transaction that will hold the changes, and says
+//! what should change. It is pure: the same events over the same knowledge decide the same.
+
+use super::suppression::{NewSuppression, Suppression};
+use super::throttle::{Lane, LaneKey, Limits, Signal};
+use super::trust::{self, Fingerprint, Trust};
+use super::verdict::{Remedy, Scope, Verdict};
+use crate::mail::address::{AddressKey, LocalPart};
+use crate::mail::event::{Event, EventId, Evidence, Outcome};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+
+/// A judged event, as it goes to the store.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What happened.
+    pub event: Event,
+    /// What it means.
+    pub verdict: Verdict,
+    /// Whose limits it speaks of; `None` where no remote server was involved.
+    pub lane: Option<LaneKey>,
+    /// The key of the address that we mailed.
+    pub mailed: AddressKey,
+    /// Marks to remember (where the event says that a message left) or to look up (where it reports on one).
+    pub correlations: Vec<Fingerprint>,
+    /// The identity of the failure, where our own MTA reports it in more than one way.
+    pub failure: Option<Fingerprint>,
+}
+
+/// What the store knows about a batch of records; the vectors go by the records' positions.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Whether this is the first time that the event is seen.
+    pub fresh: Vec<bool>,
+    /// Whether a message that left matches the report.
+    pub correlated: Vec<bool>,
+    /// The event that told the same failure before.
+    pub repeat_of: Vec<Option<EventId>>,
+    /// The suppressions there already are for the addresses mailed.
+    pub suppressed: HashMap<AddressKey, Suppression>,
+    /// The lanes concerned, as stored.
+    pub lanes: HashMap<LaneKey, Lane>,
+}
+
+/// What should change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// The trust of each record, by position.
+    pub trust: Vec<Trust>,
+    /// Addresses to suppress: none that is suppressed already, none twice.
+    pub suppress: Vec<NewSuppression>,
+    /// Lanes whose state is to be stored.
+    pub lanes: Vec<(LaneKey, Lane)>,
+    /// Domains whose provider an answer has shown, as (domain, provider).
+    pub domains: Vec<(String, String)>,
+}
+
+/// What the operator may change about decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// How local parts compare.
+    pub local_part: LocalPart,
+    /// Bounds of holds.
+    pub limits: Limits,
+}
+
+impl Record {
+    /// Puts together what the store needs to know of an event.
+    #[must_use]
+    pub fn new(event: Event, verdict: Verdict, lane: Option<LaneKey>, local_part: LocalPart) -> Self {
+        let mailed = event.mailed().key(local_part);
+        let correlations = trust::correlations(&event);
+        let failure = trust::failure(&event, &verdict);
+        Self {
+            event,
+            verdict,
+            lane,
+            mailed,
+            correlations,
+            failure,
+        }
+    }
+}
+
+/// Decides on a batch. `provider_of` tells which provider a domain is known to be at, so that only
+/// news is written.
+#[must_use]
+pub fn decide(
+    records: &[Record],
+    known: &Known,
+    policy: Policy,
+    provider_of: &dyn Fn(&str) -> Option<String>,
+    now: Timestamp,
+) -> Decision {
+    let mut decision = Decision::default();
+    let mut suppress: BTreeMap<AddressKey, NewSuppression> = BTreeMap::new();
+    let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
+    let mut domains: BTreeMap<String, String> = BTreeMap::new();
+    for (index, record) in records.iter().enumerate() {
+        let trust = trust::of(&record.event, known.correlated[index]);
+        decision.trust.push(trust);
+        let news = known.fresh[index] && known.repeat_of[index].is_none();
+        if !news || record.event.evidence == Evidence::Repeat {
+            continue;
+        }
+        if suppresses(record, trust) && !known.suppressed.contains_key(&record.mailed) {
+            suppress
+                .entry(record.mailed.clone())
+                .or_insert_with(|| suppression(record));
+        }
+        if let Some(key) = record.lane.as_ref().filter(|_| trust == Trust::Own) {
+            let before = lanes.get(key).or_else(|| known.lanes.get(key));
+            if let Some(after) = lane_after(record, before, policy.limits, now) {
+                lanes.insert(key.clone(), after);
+            }
+            let domain = record.event.recipient.domain();
+            if provider_of(domain).as_deref() != Some(&key.provider) {
+                domains.insert(domain.to_owned(), key.provider.clone());
+            }
+        }
+    }
+    decision.suppress = suppress.into_values().collect();
+    decision.lanes = lanes.into_iter().collect();
+    decision.domains = domains.into_iter().collect();
+    decision
+}
+
+/// The first rule of the house: only a recipient's own permanent fault, from evidence that can be
+/// trusted, suppresses. A failure is `failed` **and** permanent: an expired message is neither.
+fn suppresses(record: &Record, trust: Trust) -> bool {
+    let verdict = &record.verdict;
+    trust.acts()
+        && record.event.outcome == Outcome::Failed
+        && verdict.remedy == Remedy::Suppress
+        && verdict.scope == Scope::Recipient
+        && verdict.permanent
+}
+
+fn suppression(record: &Record) -> NewSuppression {
+    NewSuppression {
+        address: record.mailed.clone(),
+        cause: record.verdict.cause,
+        since: record.event.at,
+        expires: None,
+        author: format!("rule {}", record.verdict.rule),
+        reason: record.event.reply.to_string(),
+        event: Some(record.event.id),
+    }
+}
+
+/// The lane after the record, where it changes.
+fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
+    let at = record.event.at;
+    let after = match (record.event.outcome, record.verdict.remedy) {
+        (Outcome::Delivered, _) => before?.delivered(at),
+        (Outcome::Deferred, Remedy::Throttle) => {
+            let signal = Signal {
+                rule: record.verdict.rule.to_string(),
+                reply: record.event.reply.to_string(),
+                hold: record.verdict.hold,
+            };
+            before
+                .cloned()
+                .unwrap_or_else(|| Lane::open(at))
+                .signalled(signal, limits, at, now)
+        }
+        _ => return None,
+    };
+    (before != Some(&after)).then_some(after)
+}

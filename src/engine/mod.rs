@@ -1,0 +1,12 @@
+//! Floor 3: judgement. Everything here is pure and synchronous and takes `now`: what is judged today
+//! can be judged again tomorrow, with the same result.
+
+pub mod classify;
+pub mod decide;
+pub mod memory;
+pub mod provider;
+pub mod rule;
+pub mod suppression;
+pub mod throttle;
+pub mod trust;
+pub mod verdict;

@@ -1,0 +1,166 @@
+//! The event: one outcome for one recipient at one time. Every intake lowers what it reads to
+//! this type, and everything after it knows only this type.
+//!
+//! An event has a deterministic id, so that the same line or message read again is the same event.
+
+use super::address::Address;
+use super::reply::Reply;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// The identity of an event: 6 octets of its time in milliseconds since the epoch, then 10 octets of
+/// a SHA-256 over what identifies it at its source. Time first, so that stores append in order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub [u8; 16]);
+
+/// What became of the delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The remote server took it.
+    Delivered,
+    /// Put off; the MTA will try again.
+    Deferred,
+    /// Given up for a fault: Postfix's `status=bounced`, a DSN's `Action: failed`.
+    Failed,
+    /// Given up for its age. Not a hard bounce: nobody said that the mailbox is dead.
+    Expired,
+    /// Handed to a system that sends no DSNs, or expanded (RFC 3464 `relayed`, `expanded`).
+    Relayed,
+    /// The recipient reported the mail as abuse (RFC 5965).
+    Complaint,
+}
+
+/// Where we learned of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A line of the MTA's log.
+    Log,
+    /// A message handed over by LMTP.
+    Lmtp,
+    /// A message read from a file, an mbox or a Maildir.
+    File,
+}
+
+/// Whether the event tells anything new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// An outcome of an attempt of its own.
+    Fresh,
+    /// An echo of an earlier failure (`postfix/error`, `delivery temporarily suspended`): counted, never judged.
+    Repeat,
+}
+
+/// The server that took or refused the mail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Relay {
+    /// Its name (the MX host), lower case.
+    pub host: String,
+    /// Its address, or the path of a local socket.
+    pub ip: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+}
+
+/// One outcome for one recipient at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its deterministic identity.
+    pub id: EventId,
+    /// When it happened, by its source.
+    pub at: Timestamp,
+    /// Where it came from.
+    pub source: Source,
+    /// What happened.
+    pub outcome: Outcome,
+    /// Whether it is evidence or an echo.
+    pub evidence: Evidence,
+    /// The address that was tried.
+    pub recipient: Address,
+    /// The address that we mailed, where it differs (Postfix `orig_to=`, ORCPT, Original-Recipient).
+    pub original_recipient: Option<Address>,
+    /// The envelope sender that the mail left with; `Some("")` is the null sender.
+    pub sender: Option<String>,
+    /// The queue id at the MTA that reports.
+    pub queue_id: Option<String>,
+    /// The Message-ID of the mail, without `<>`.
+    pub message_id: Option<String>,
+    /// The envelope id (RFC 3461 ENVID).
+    pub envelope_id: Option<String>,
+    /// Who answered.
+    pub relay: Option<Relay>,
+    /// What was said.
+    pub reply: Reply,
+    /// The enhanced status in the reporter's words (`dsn=`, `Status:`); the reply's own outranks it.
+    pub reported_status: Option<super::status::EnhancedStatus>,
+    /// The MTA that reported (RFC 3464 Reporting-MTA), for messages.
+    pub reporting_mta: Option<String>,
+    /// The envelope recipient that a report was sent to (VERP), for messages.
+    pub return_path: Option<String>,
+    /// Whether our own MTA demonstrably wrote this: its log, or a DSN that never crossed a network.
+    pub own: bool,
+}
+
+impl EventId {
+    /// Hashes what identifies the event at its source. Parts are length-prefixed, so that no two
+    /// lists of parts can be mistaken for each other.
+    #[must_use]
+    pub fn new(at: Timestamp, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let digest = hash.finalize();
+        let millis = at.as_millisecond().max(0).to_be_bytes();
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&millis[2..]);
+        id[6..].copy_from_slice(&digest[..10]);
+        Self(id)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Event {
+    /// The address that we mailed: what a suppression is about. A forwarder's dead target must never
+    /// cost somebody else their mail.
+    #[must_use]
+    pub fn mailed(&self) -> &Address {
+        self.original_recipient.as_ref().unwrap_or(&self.recipient)
+    }
+}
+
+/// Gives a field-less enum its stable names.
+macro_rules! names {
+    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        impl $type {
+            /// The name in files, logs and the store.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+            /// The value of a name; `None` where there is none.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+names!(Outcome {
+    Delivered = "delivered", Deferred = "deferred", Failed = "failed", Expired = "expired",
+    Relayed = "relayed", Complaint = "complaint",
+});
+names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });

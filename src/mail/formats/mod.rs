@@ -1,0 +1,3 @@
+//! Vendor formats, one a file.
+
+pub mod postfix;

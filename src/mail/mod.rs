@@ -1,0 +1,11 @@
+//! Floor 1: the mail standards. Bytes come in, types go out; nothing here keeps state, reads the
+//! clock or knows of Postfix's hooks.
+
+pub mod address;
+pub mod arf;
+pub mod dsn;
+pub mod event;
+pub mod formats;
+pub mod message;
+pub mod reply;
+pub mod status;

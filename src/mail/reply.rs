@@ -1,0 +1,189 @@
+//! Replies of SMTP servers (RFC 5321 §4.2, enhanced codes RFC 2034): three digits, perhaps an
+//! enhanced status, text.
+//!
+//! Reading is lenient and never fails: a text without digits is a reply without a code. Multi-line
+//! replies come in two shapes, with line breaks or joined by blanks as Postfix logs them; the
+//! repeated codes of continuation lines are no part of the text.
+
+use super::status::EnhancedStatus;
+use std::fmt;
+
+/// The three digits, 200 to 599.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplyCode(u16);
+
+/// One reply.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reply {
+    /// The three digits, where there are any.
+    pub code: Option<ReplyCode>,
+    /// The enhanced status, as the server gave it, where there is one.
+    pub status: Option<EnhancedStatus>,
+    /// The text on one line, without the codes.
+    pub text: String,
+}
+
+impl ReplyCode {
+    /// Takes a number; `None` outside of 200 to 599.
+    #[must_use]
+    pub fn new(code: u16) -> Option<Self> {
+        (200..=599).contains(&code).then_some(Self(code))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        self.0
+    }
+
+    /// 4xx: try again later.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        self.0 / 100 == 4
+    }
+
+    /// 5xx: do not try again.
+    #[must_use]
+    pub fn is_permanent(self) -> bool {
+        self.0 / 100 == 5
+    }
+}
+
+impl fmt::Display for ReplyCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Reply {
+    /// Reads a reply; never fails (see the head of this file).
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        let Some((code, rest)) = code_prefix(text) else {
+            let (status, rest) = status_prefix(text);
+            return Self {
+                code: None,
+                status,
+                text: one_line(rest),
+            };
+        };
+        let (status, rest) = status_prefix(rest);
+        Self {
+            code: Some(code),
+            status,
+            text: without_continuations(rest, code),
+        }
+    }
+}
+
+/// Three digits at the start, followed by a blank, a hyphen or the end.
+fn code_prefix(text: &str) -> Option<(ReplyCode, &str)> {
+    let digits = text.get(..3).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
+    let rest = &text[3..];
+    let separated = rest.is_empty() || rest.starts_with([' ', '-', '\t', '\r', '\n']);
+    if !separated {
+        return None;
+    }
+    let code = ReplyCode::new(digits.parse().ok()?)?;
+    Some((code, rest.strip_prefix('-').unwrap_or(rest)))
+}
+
+/// An enhanced status at the start, a leading `#` allowed (`550 #5.1.0 Address rejected`).
+fn status_prefix(text: &str) -> (Option<EnhancedStatus>, &str) {
+    let text = text.trim_start();
+    match EnhancedStatus::parse_prefix(text.strip_prefix('#').unwrap_or(text)) {
+        Some((status, rest)) => (Some(status), rest),
+        None => (None, text),
+    }
+}
+
+/// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `. A number in the text
+/// counts as a continuation only if it is this reply's own code.
+fn without_continuations(text: &str, code: ReplyCode) -> String {
+    let code = code.to_string();
+    let mut words: Vec<&str> = Vec::new();
+    let mut tokens = text.split_whitespace().peekable();
+    while let Some(token) = tokens.next() {
+        let repeats = token.strip_prefix(code.as_str());
+        match repeats {
+            // `550-5.1.1`, `550-text` and a lone `550-`
+            Some(rest) if rest.starts_with('-') => {
+                let (_, rest) = status_prefix(&rest[1..]);
+                if !rest.is_empty() {
+                    words.push(rest);
+                }
+            }
+            // the last line, `550 5.1.1 text`: only where a status follows, for a bare number may be text
+            Some("")
+                if tokens
+                    .peek()
+                    .is_some_and(|next| next.parse::<EnhancedStatus>().is_ok()) =>
+            {
+                tokens.next();
+            }
+            _ => words.push(token),
+        }
+    }
+    words.join(" ")
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blank = "";
+        if let Some(code) = self.code {
+            write!(f, "{code}")?;
+            blank = " ";
+        }
+        if let Some(status) = self.status {
+            write!(f, "{blank}{status}")?;
+            blank = " ";
+        }
+        if !self.text.is_empty() {
+            write!(f, "{blank}{}", self.text)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_servers_send() {
+        let table = [
+            ("550 5.1.1 no such user", "550 5.1.1 no such user"),
+            (
+                "550-5.1.1 The account\r\n550-5.1.1 does not\r\n550 5.1.1 exist",
+                "550 5.1.1 The account does not exist",
+            ),
+            (
+                "550-5.1.1 The account 550-5.1.1 does not 550 5.1.1 exist",
+                "550 5.1.1 The account does not exist",
+            ),
+            ("550-no such 550-user", "550 no such user"),
+            ("550", "550"),
+            ("550 #5.1.0 Address rejected.", "550 5.1.0 Address rejected."),
+            ("5.1.1 no code", "5.1.1 no code"),
+            ("mailbox full", "mailbox full"),
+            ("599 9.9.9 unknown", "599 9.9.9 unknown"),
+            ("5501 not a code", "5501 not a code"),
+            ("550 room 550 is locked", "550 room 550 is locked"),
+            ("", ""),
+        ];
+        for (input, output) in table {
+            assert_eq!(Reply::parse(input).to_string(), output, "{input}");
+        }
+    }
+
+    #[test]
+    fn codes_out_of_range_are_text() {
+        assert_eq!(Reply::parse("999 x").code, None);
+        assert_eq!(Reply::parse("111 x").text, "111 x");
+    }
+}

@@ -1,0 +1,2 @@
+//! Nixie.
+fn main() {}

@@ -1,0 +1,169 @@
+//! The contract of the stores: the types that cross it.
+
+use crate::engine::decide::Record;
+use crate::engine::suppression::{Suppression, SuppressionId};
+use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::verdict::Cause;
+use crate::mail::address::AddressKey;
+use jiff::Timestamp;
+
+/// How far an intake has read, in its own words: the store keeps it and never looks inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The intake's name, as in `log:file:/var/log/mail.log`.
+    pub intake: String,
+    /// Where it stands (JSON of the intake's own making).
+    pub value: String,
+}
+
+/// A message that no event could be read from: kept, so that nothing that was accepted is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// A hash of the content, so that it is kept once.
+    pub id: [u8; 16],
+    /// When it arrived.
+    pub at: Timestamp,
+    /// Which intake took it.
+    pub intake: String,
+    /// The envelope sender, where there was one.
+    pub sender: Option<String>,
+    /// The envelope recipient, where there was one.
+    pub recipient: Option<String>,
+    /// What could not be read, in a sentence.
+    pub reason: String,
+    /// The message (or the log line).
+    pub content: Vec<u8>,
+}
+
+/// What one transaction is to hold.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// The judged events, in the order in which they happened.
+    pub records: Vec<Record>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+    /// How far the intakes stand when all of this is kept.
+    pub positions: Vec<Position>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// By the records' positions: whether the event was new.
+    pub fresh: Vec<bool>,
+    /// The suppressions written, with their numbers.
+    pub suppressed: Vec<Suppression>,
+    /// The lanes written.
+    pub lanes: Vec<(LaneKey, Lane)>,
+    /// The domains written, as (domain, provider).
+    pub domains: Vec<(String, String)>,
+}
+
+/// A line of the change feed; also the audit: who changed what, when and why.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Its place in the feed.
+    pub sequence: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub kind: ChangeKind,
+}
+
+/// What changed about a suppression.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChangeKind {
+    /// The address is suppressed.
+    Suppressed {
+        /// The entry's number.
+        id: SuppressionId,
+        /// Whom it is about.
+        address: AddressKey,
+        /// Why.
+        cause: Cause,
+        /// Since when.
+        since: Timestamp,
+        /// Until when; `None` is for good.
+        expires: Option<Timestamp>,
+    },
+    /// The address may be mailed again.
+    Lifted {
+        /// The entry's number.
+        id: SuppressionId,
+        /// Whom it was about.
+        address: AddressKey,
+    },
+}
+
+/// Which suppressions to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this cause.
+    pub cause: Option<Cause>,
+    /// Only addresses of this domain.
+    pub domain: Option<String>,
+    /// Only entries since then.
+    pub since: Option<Timestamp>,
+    /// Only entries with a greater number: the cursor of a page.
+    pub after: Option<SuppressionId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// What came of adding entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Added {
+    /// Written.
+    pub added: u64,
+    /// Suppressed already, and left as they were.
+    pub kept: u64,
+}
+
+/// Numbers for `nixie status` and the metrics.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Totals {
+    /// Suppressions by cause.
+    pub suppressions: Vec<(Cause, u64)>,
+    /// Failures kept, by cause (repeats left out).
+    pub failures: Vec<(Cause, u64)>,
+    /// Outcomes counted, by name of the outcome (`delivered`, `deferred`, …; echoes as `repeat`).
+    pub outcomes: Vec<(String, u64)>,
+    /// Messages that could not be read.
+    pub unread: u64,
+}
+
+/// Why the store could not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database does not answer, or not in time. Trying again later helps.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// The database refuses this very content. Trying again does not help.
+    #[error("the store refuses the data: {0}")]
+    Refused(String),
+    /// The URL is not one that we can open.
+    #[error(
+        "[store] url: expected sqlite:///path/to/nixie.db or postgres://user@host/database, found {url:?}: {problem}"
+    )]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The schema could not be brought up to date.
+    #[error("migrating the store: {0}")]
+    Migration(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
