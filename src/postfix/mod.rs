@@ -1,5 +1,6 @@
 //! Floor 2: what Postfix speaks and writes. Bytes in, types out, and back; no sockets, no judgement.
 
+pub mod lmtp;
 pub mod log;
 pub mod policy;
 pub mod socketmap;

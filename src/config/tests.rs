@@ -1,0 +1,136 @@
+//! What the settings accept, refuse, and say about it.
+
+use super::*;
+
+fn problem(text: &str) -> String {
+    check_text("nixie.toml", text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    let text = include_str!("../../config/nixie.toml");
+    let shipped: Settings = toml::from_str(text).unwrap();
+    let listen = |l: &Option<Listen>| l.as_ref().map(|l| l.address().to_owned());
+    assert_eq!(
+        listen(&shipped.policy.listen).as_deref(),
+        Some(default_listen::POLICY)
+    );
+    assert_eq!(
+        listen(&shipped.socketmap.listen).as_deref(),
+        Some(default_listen::SOCKETMAP)
+    );
+    assert_eq!(
+        listen(&shipped.lmtp.listen).as_deref(),
+        Some(default_listen::LMTP)
+    );
+    assert_eq!(
+        listen(&shipped.http.listen).as_deref(),
+        Some(default_listen::HTTP)
+    );
+    let without_listeners = Settings {
+        policy: Policy {
+            listen: None,
+            ..shipped.policy.clone()
+        },
+        socketmap: Listener::default(),
+        milter: Listener::default(),
+        lmtp: Lmtp {
+            listen: None,
+            ..shipped.lmtp.clone()
+        },
+        http: Listener::default(),
+        ..shipped
+    };
+    assert_eq!(without_listeners, Settings::default());
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    assert_eq!(
+        problem("[policy]\nlisen = \"127.0.0.1:1\"\n"),
+        "nixie.toml:2: [policy] lisen: unknown field `lisen`, expected `listen` or `on_hold`"
+    );
+    assert!(
+        problem("[store]\nurl = 5\n").starts_with("nixie.toml:2: [store] url: invalid type: integer `5`")
+    );
+    let duration = problem("[throttle]\n\nmax_hold = \"soon\"\n");
+    assert_eq!(
+        duration,
+        "nixie.toml:3: [throttle] max_hold: expected a length of time like \"30s\", \"5m\" or \"2h\", found \"soon\""
+    );
+    assert!(
+        problem("[log]\nsource = \"file:relative\"\n")
+            .contains("nixie.toml:2: [log] source: expected \"file:/path\"")
+    );
+    assert!(problem("[nonsense]\n").starts_with("nixie.toml:1: [nonsense]: unknown field `nonsense`"));
+    assert!(problem("[store\n").starts_with("nixie.toml:1: "));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("nixie.toml");
+    std::fs::write(&path, "[egress]\nname = \"file\"\n[http]\nlisten = \"\"\n").unwrap();
+    let settings = Settings::load(Some(&path), &[]).unwrap();
+    assert_eq!(settings.egress.name, "file");
+    let settings = Settings::load(Some(&path), &[("egress.name", "flag".into())]).unwrap();
+    assert_eq!(settings.egress.name, "flag");
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    let settings = Settings {
+        lmtp: Lmtp {
+            max_size: 1,
+            ..Lmtp::default()
+        },
+        ..Settings::default()
+    };
+    assert_eq!(
+        settings.validate().unwrap_err().to_string(),
+        "[lmtp] max_size: expected at least 65536 octets, found 1"
+    );
+    let milter = Listener {
+        listen: Some(Listen::Address("127.0.0.1:7462".into())),
+    };
+    let settings = Settings {
+        milter,
+        ..Settings::default()
+    };
+    assert!(
+        settings
+            .validate()
+            .unwrap_err()
+            .to_string()
+            .contains("no milter yet")
+    );
+}
+
+#[test]
+fn the_state_directory_follows_systemd_then_xdg_then_home() {
+    let env = |set: &'static [(&str, &str)]| {
+        move |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned())
+    };
+    static ALL: [(&str, &str); 3] = [
+        ("STATE_DIRECTORY", "/var/lib/nixie"),
+        ("XDG_STATE_HOME", "/x"),
+        ("HOME", "/home/a"),
+    ];
+    assert_eq!(state_directory(env(&ALL)), Some("/var/lib/nixie".into()));
+    assert_eq!(state_directory(env(&ALL[1..])), Some("/x/nixie".into()));
+    assert_eq!(
+        state_directory(env(&ALL[2..])),
+        Some("/home/a/.local/state/nixie".into())
+    );
+    assert_eq!(state_directory(env(&[])), None);
+}
+
+#[test]
+fn a_reload_says_what_it_cannot_take_over() {
+    let old = Settings::default();
+    let mut new = old.clone();
+    new.throttle.max_hold = Span::from_secs(7200);
+    assert!(old.needs_restart(&new).is_empty());
+    new.store.url = "postgres://db/nixie".into();
+    assert_eq!(old.needs_restart(&new), ["[store]"]);
+}
