@@ -132,6 +132,14 @@ impl fmt::Debug for EventId {
     }
 }
 
+impl Relay {
+    /// Whether the mail stayed on this host: a local agent (no address) or a socket (a path).
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.ip.as_ref().is_none_or(|ip| ip.starts_with('/'))
+    }
+}
+
 impl Event {
     /// The address that we mailed: what a suppression is about. A forwarder's dead target must never
     /// cost somebody else their mail.
