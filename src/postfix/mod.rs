@@ -4,3 +4,4 @@ pub mod lmtp;
 pub mod log;
 pub mod policy;
 pub mod socketmap;
+pub mod text;
