@@ -1,1 +1,541 @@
-//! To be written.
+//! The machine-readable part of a delivery status notification: `message/delivery-status`
+//! (RFC 3464) and `message/global-delivery-status` (RFC 6533).
+//!
+//! Field groups are separated by empty lines: one for the message, then one for each recipient.
+//! Reading is lenient about everything that real reporters get wrong: letter case, line ends, a
+//! missing address type, groups run together or torn apart. A field that cannot be read is listed in
+//! [`Report::broken`] and costs only itself, never the report. Control characters become blanks.
+
+use super::address::{Address, AddressError};
+use super::reply::Reply;
+use super::status::EnhancedStatus;
+use jiff::Timestamp;
+
+/// What a reporter says of one message and its recipients.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// The MTA that reports (§2.2.2), lower case.
+    pub reporting_mta: Option<String>,
+    /// When the message arrived there (§2.2.5).
+    pub arrival_date: Option<Timestamp>,
+    /// The envelope id that the sender gave (§2.2.1; RFC 3461 ENVID).
+    pub envelope_id: Option<String>,
+    /// Postfix's queue id of the message returned (`X-Postfix-Queue-ID`).
+    pub postfix_queue_id: Option<String>,
+    /// The envelope sender of the message returned (`X-Postfix-Sender`).
+    pub postfix_sender: Option<String>,
+    /// Other fields about the message, as (name, value).
+    pub extensions: Vec<(String, String)>,
+    /// The recipients, in the order of the report.
+    pub recipients: Vec<Recipient>,
+    /// What could not be read.
+    pub broken: Vec<FieldError>,
+}
+
+/// What a reporter says of one recipient (§2.3).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recipient {
+    /// The address that the reporter tried (§2.3.2).
+    pub final_recipient: Option<Address>,
+    /// The address that the sender mailed (§2.3.1).
+    pub original_recipient: Option<Address>,
+    /// What became of it (§2.3.3).
+    pub action: Option<Action>,
+    /// Why (§2.3.4).
+    pub status: Option<EnhancedStatus>,
+    /// The server that answered (§2.3.5), lower case.
+    pub remote_mta: Option<String>,
+    /// What was said (§2.3.6).
+    pub diagnostic: Option<Diagnostic>,
+    /// Other fields about the recipient, as (name, value).
+    pub extensions: Vec<(String, String)>,
+}
+
+/// A `Diagnostic-Code`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Diagnostic {
+    /// Its type in lower case (`smtp`, `x-postfix`), where one is given.
+    pub kind: Option<String>,
+    /// What follows the type, on one line.
+    pub text: String,
+}
+
+/// What became of a recipient (§2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Given up.
+    Failed,
+    /// Not yet delivered; the reporter goes on trying.
+    Delayed,
+    /// Delivered.
+    Delivered,
+    /// Handed to a system that reports nothing further.
+    Relayed,
+    /// Delivered to a list or alias, and sent on from there.
+    Expanded,
+}
+
+/// Why a field could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// A line is neither a field nor the continuation of one.
+    #[error("expected a field like `Action: failed`, found {0:?}")]
+    NoField(String),
+    /// An address field holds none.
+    #[error("{field}: {error}")]
+    Address {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong.
+        error: AddressError,
+    },
+    /// An action that RFC 3464 does not know.
+    #[error("Action: expected failed, delayed, delivered, relayed or expanded, found {0:?}")]
+    Action(String),
+    /// A status that is none.
+    #[error("Status: expected a status code like 5.1.1, found {0:?}")]
+    Status(String),
+    /// A date that is none.
+    #[error("Arrival-Date: expected a date as in RFC 5322, found {0:?}")]
+    Date(String),
+    /// A second field of the name in one group.
+    #[error("expected one {0} for each recipient, found another; the first one counts")]
+    Repeated(&'static str),
+}
+
+/// The fields about a recipient that RFC 3464 defines and that we keep typed.
+const ORIGINAL: &str = "Original-Recipient";
+const FINAL: &str = "Final-Recipient";
+const ACTION: &str = "Action";
+const STATUS: &str = "Status";
+const REMOTE: &str = "Remote-MTA";
+const DIAGNOSTIC: &str = "Diagnostic-Code";
+const OF_RECIPIENT: [&str; 6] = [ORIGINAL, FINAL, ACTION, STATUS, REMOTE, DIAGNOSTIC];
+
+impl Action {
+    /// Reads the keyword, whatever its case.
+    #[must_use]
+    pub fn from_keyword(text: &str) -> Option<Self> {
+        const KEYWORDS: [(&str, Action); 5] = [
+            ("failed", Action::Failed),
+            ("delayed", Action::Delayed),
+            ("delivered", Action::Delivered),
+            ("relayed", Action::Relayed),
+            ("expanded", Action::Expanded),
+        ];
+        // Some reporters explain themselves: `failed (expired)`.
+        let word = text.split([' ', '(', ';']).next()?;
+        KEYWORDS
+            .iter()
+            .find(|(keyword, _)| word.eq_ignore_ascii_case(keyword))
+            .map(|&(_, action)| action)
+    }
+}
+
+impl Diagnostic {
+    /// Reads `type; text`; a text without a type is taken as it is.
+    #[must_use]
+    pub fn parse(value: &str) -> Self {
+        let (kind, text) = typed(value);
+        Self {
+            kind: kind.map(str::to_ascii_lowercase),
+            text: text.to_owned(),
+        }
+    }
+
+    /// The text as a server's reply.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        Reply::parse(&self.text)
+    }
+}
+
+/// Reads the content of a delivery-status part.
+#[must_use]
+pub fn parse(part: &[u8]) -> Report {
+    let mut reading = Reading::default();
+    for line in Fields::of(part) {
+        match line {
+            Line::Empty => reading.after_empty = true,
+            Line::Field(name, value) => {
+                reading.field(&name, value);
+                reading.after_empty = false;
+            }
+            Line::Other(text) => reading.report.broken.push(FieldError::NoField(text)),
+        }
+    }
+    reading.report
+}
+
+/// A report being read.
+#[derive(Default)]
+struct Reading {
+    report: Report,
+    /// The typed fields that the current recipient's group holds already, read or broken.
+    seen: Vec<&'static str>,
+    after_empty: bool,
+}
+
+impl Reading {
+    fn field(&mut self, name: &str, value: String) {
+        let Some(&known) = OF_RECIPIENT.iter().find(|f| f.eq_ignore_ascii_case(name)) else {
+            return match self.report.recipients.last_mut() {
+                Some(recipient) => recipient.extensions.push((name.to_owned(), value)),
+                None => self.of_message(name, value),
+            };
+        };
+        if self.begins_group(known) {
+            self.report.recipients.push(Recipient::default());
+            self.seen.clear();
+        }
+        if self.seen.contains(&known) {
+            self.report.broken.push(FieldError::Repeated(known));
+            return;
+        }
+        self.seen.push(known);
+        if let Err(error) = self.of_recipient(known, &value) {
+            self.report.broken.push(error);
+        }
+    }
+
+    /// Whether the field is the first of another recipient. Empty lines alone do not tell: some
+    /// reporters put one between any two fields, others none between two recipients.
+    fn begins_group(&self, field: &str) -> bool {
+        let seen = |name| self.seen.iter().any(|&s| s == name);
+        self.report.recipients.is_empty()
+            || (field == FINAL && seen(FINAL))
+            || (self.after_empty && (seen(field) || (field == ORIGINAL && seen(FINAL))))
+    }
+
+    fn of_message(&mut self, name: &str, value: String) {
+        let report = &mut self.report;
+        match name.to_ascii_lowercase().as_str() {
+            "reporting-mta" => report.reporting_mta = mta(&value),
+            "original-envelope-id" => report.envelope_id = Some(xtext(&value)),
+            "x-postfix-queue-id" => report.postfix_queue_id = Some(value),
+            "x-postfix-sender" => report.postfix_sender = Some(typed(&value).1.to_owned()),
+            "arrival-date" => match date(&value) {
+                Some(date) => report.arrival_date = Some(date),
+                None => report.broken.push(FieldError::Date(value)),
+            },
+            _ => report.extensions.push((name.to_owned(), value)),
+        }
+    }
+
+    fn of_recipient(&mut self, field: &'static str, value: &str) -> Result<(), FieldError> {
+        let Some(recipient) = self.report.recipients.last_mut() else {
+            return Ok(());
+        };
+        match field {
+            FINAL => recipient.final_recipient = Some(mailbox(FINAL, value)?),
+            ORIGINAL => recipient.original_recipient = Some(mailbox(ORIGINAL, value)?),
+            ACTION => {
+                let action = Action::from_keyword(value);
+                recipient.action = Some(action.ok_or_else(|| FieldError::Action(value.to_owned()))?);
+            }
+            STATUS => {
+                // `5.1.1 (user unknown)` is common.
+                let status = EnhancedStatus::parse_prefix(value).map(|(status, _)| status);
+                recipient.status = Some(status.ok_or_else(|| FieldError::Status(value.to_owned()))?);
+            }
+            REMOTE => recipient.remote_mta = mta(value),
+            _ => recipient.diagnostic = Some(Diagnostic::parse(value)),
+        }
+        Ok(())
+    }
+}
+
+/// Splits `type; value`. The type is an atom; where what precedes the semicolon is none, the type is
+/// missing and the semicolon belongs to the value.
+fn typed(value: &str) -> (Option<&str>, &str) {
+    let atom = |t: &str| {
+        t.starts_with(|c: char| c.is_ascii_alphabetic())
+            && t.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    match value.split_once(';') {
+        Some((kind, rest)) if atom(kind.trim()) => (Some(kind.trim()), rest.trim()),
+        _ => (None, value.trim()),
+    }
+}
+
+/// The name of an MTA, without its type and without what some reporters add to it.
+fn mta(value: &str) -> Option<String> {
+    let name = typed(value)
+        .1
+        .split([' ', '(', ','])
+        .next()?
+        .trim_end_matches('.');
+    (!name.is_empty()).then(|| name.to_ascii_lowercase())
+}
+
+/// A date as in RFC 5322 §3.3; `None` where it is none, or no valid one.
+#[must_use]
+pub fn date(value: &str) -> Option<Timestamp> {
+    let date = mail_parser::DateTime::parse_rfc822(value).filter(|d| d.is_valid() && d.year >= 1970)?;
+    Timestamp::from_second(date.to_timestamp()).ok()
+}
+
+fn mailbox(field: &'static str, value: &str) -> Result<Address, FieldError> {
+    let (kind, text) = typed(value);
+    let text = if kind.is_some_and(|k| k.eq_ignore_ascii_case("utf-8")) {
+        unescape_utf8(text)
+    } else {
+        text.to_owned()
+    };
+    let text = if field == ORIGINAL { xtext(&text) } else { text };
+    Address::parse(&text).map_err(|error| FieldError::Address { field, error })
+}
+
+/// Decodes the two escapes of xtext (RFC 3461 §4) that printable addresses need, `+2B` and `+3D`.
+///
+/// Reporters are to decode the value before they report it (§6.3), and most do. Decoding any `+XX`
+/// would make another mailbox of a tagged address (`ann+41@…` is not `annA@…`), and it is that
+/// mailbox which would then be suppressed.
+fn xtext(text: &str) -> String {
+    if !text.contains('+') {
+        return text.to_owned();
+    }
+    text.replace("+2B", "+").replace("+3D", "=")
+}
+
+/// Decodes `\x{HEX}` of utf-8-addr-xtext (RFC 6533 §3); what is no escape stays.
+fn unescape_utf8(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("\\x{") {
+        let (before, escape) = rest.split_at(start);
+        out.push_str(before);
+        let decoded = escape.find('}').and_then(|end| {
+            let hex = u32::from_str_radix(&escape[3..end], 16).ok()?;
+            Some((char::from_u32(hex)?, end + 1))
+        });
+        let (character, length) = decoded.unwrap_or(('\\', 1));
+        out.push(character);
+        rest = &escape[length..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Octets as text: UTF-8, or else ISO 8859-1, in which every octet means something; control
+/// characters become blanks, so that none ever reaches a log or a store.
+#[must_use]
+pub fn clean(octets: &[u8]) -> String {
+    let text: String = match std::str::from_utf8(octets) {
+        Ok(text) => text.chars().map(blank_control).collect(),
+        Err(_) => octets.iter().map(|&b| blank_control(char::from(b))).collect(),
+    };
+    text
+}
+
+fn blank_control(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}
+
+/// One unfolded line of the part.
+enum Line {
+    Empty,
+    Field(String, String),
+    Other(String),
+}
+
+/// Unfolds the fields of a part, whether its lines end in LF, CRLF or CR.
+struct Fields<'a> {
+    lines: std::iter::Peekable<std::vec::IntoIter<&'a [u8]>>,
+}
+
+impl<'a> Fields<'a> {
+    fn of(part: &'a [u8]) -> Self {
+        Self {
+            lines: lines(part).into_iter().peekable(),
+        }
+    }
+}
+
+/// Cuts at CRLF, LF and bare CR.
+fn lines(part: &[u8]) -> Vec<&[u8]> {
+    let mut lines = Vec::new();
+    let mut rest = part;
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        lines.push(&rest[..end]);
+        let length = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &rest[end + length..];
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+impl Iterator for Fields<'_> {
+    type Item = Line;
+
+    fn next(&mut self) -> Option<Line> {
+        let first = self.lines.next()?;
+        if first.trim_ascii().is_empty() {
+            return Some(Line::Empty);
+        }
+        let mut text = clean(first);
+        let folded = |line: &&[u8]| line.starts_with(b" ") || line.starts_with(b"\t");
+        while let Some(more) = self
+            .lines
+            .next_if(|line| folded(line) && !line.trim_ascii().is_empty())
+        {
+            text.push(' ');
+            text.push_str(clean(more).trim());
+        }
+        let name_end = text.find(':').filter(|&end| {
+            let name = text[..end].trim_end();
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic())
+        });
+        Some(match name_end {
+            Some(end) => Line::Field(
+                text[..end].trim_end().to_owned(),
+                text[end + 1..].trim().to_owned(),
+            ),
+            None => Line::Other(text),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = "Reporting-MTA: dns; mta.app.test\n\
+        Original-Envelope-Id: nixie+2B124\n\
+        X-Postfix-Queue-ID: B351D99C0B6\n\
+        X-Postfix-Sender: rfc822; bounce+0009@bounces.app.test\n\
+        Arrival-Date: Sat, 21 Nov 2026 09:29:34 +0000 (UTC)\n\
+        \n\
+        Final-Recipient: rfc822; full5@misc.test\n\
+        Original-Recipient: rfc822;list@misc.test\n\
+        Action: failed\n\
+        Status: 5.2.2\n\
+        Remote-MTA: dns; mx1.misc.test\n\
+        Diagnostic-Code: smtp; 552 5.2.2 Mailbox\n   full\n\
+        X-Note: first\n\
+        \n\
+        Final-Recipient: rfc822; other@misc.test\n\
+        Action: delayed\n\
+        Status: 4.4.1\n";
+
+    #[test]
+    fn reads_every_field() {
+        let report = parse(REPORT.as_bytes());
+        assert_eq!(report.reporting_mta.as_deref(), Some("mta.app.test"));
+        assert_eq!(report.envelope_id.as_deref(), Some("nixie+124"));
+        assert_eq!(report.postfix_queue_id.as_deref(), Some("B351D99C0B6"));
+        assert_eq!(
+            report.postfix_sender.as_deref(),
+            Some("bounce+0009@bounces.app.test")
+        );
+        assert_eq!(report.arrival_date.unwrap().to_string(), "2026-11-21T09:29:34Z");
+        assert_eq!(report.broken, []);
+        let [first, second] = &report.recipients[..] else {
+            panic!("{report:?}")
+        };
+        assert_eq!(
+            first.final_recipient.as_ref().unwrap().to_string(),
+            "full5@misc.test"
+        );
+        assert_eq!(
+            first.original_recipient.as_ref().unwrap().to_string(),
+            "list@misc.test"
+        );
+        assert_eq!(first.remote_mta.as_deref(), Some("mx1.misc.test"));
+        assert_eq!(
+            first.diagnostic.as_ref().unwrap().reply().to_string(),
+            "552 5.2.2 Mailbox full"
+        );
+        assert_eq!(first.extensions, [("X-Note".to_owned(), "first".to_owned())]);
+        assert_eq!(second.action, Some(Action::Delayed));
+    }
+
+    #[test]
+    fn spelling_does_not_change_the_report() {
+        let expected = parse(REPORT.as_bytes());
+        let crlf = REPORT.replace('\n', "\r\n");
+        assert_eq!(parse(crlf.as_bytes()), expected);
+        assert_eq!(parse(REPORT.replace('\n', "\r").as_bytes()), expected);
+        let capitals = REPORT
+            .replace("rfc822;", "RFC822;")
+            .replace("Action:", "ACTION :");
+        assert_eq!(parse(capitals.as_bytes()), expected);
+        assert_eq!(parse(REPORT.replace("rfc822;", "").as_bytes()), expected);
+        let folded = REPORT
+            .replace("Status: ", "Status:\n ")
+            .replace("rfc822; ", "rfc822;\n\t<");
+        let folded = folded.replace(".test\nAction", ".test>\nAction");
+        assert_eq!(
+            parse(folded.as_bytes()).recipients[1],
+            expected.recipients[1],
+            "{folded}"
+        );
+    }
+
+    #[test]
+    fn groups_run_together_or_torn_apart_are_told_apart() {
+        let run_together = "Reporting-MTA: dns; a.test\nFinal-Recipient: rfc822; a@x.test\nAction: failed\n\
+            Final-Recipient: rfc822; b@x.test\nAction: delayed\n";
+        let torn = "Reporting-MTA: dns; a.test\n\nFinal-Recipient: rfc822; a@x.test\n\nAction: failed\n\n\
+            Final-Recipient: rfc822; b@x.test\n\nAction: delayed\n";
+        let action_first = "Action: failed\nFinal-Recipient: rfc822; a@x.test\n\n\
+            Action: delayed\nFinal-Recipient: rfc822; b@x.test\n";
+        let original_first = "Original-Recipient: rfc822;a@x.test\nFinal-Recipient: rfc822; a@x.test\nAction: failed\n\n\
+            Original-Recipient: rfc822;b@x.test\nFinal-Recipient: rfc822; b@x.test\nAction: delayed\n";
+        for text in [run_together, torn, action_first, original_first] {
+            let recipients: Vec<_> = parse(text.as_bytes())
+                .recipients
+                .iter()
+                .map(|r| (r.final_recipient.as_ref().map(ToString::to_string), r.action))
+                .collect();
+            let expected = [
+                (Some("a@x.test".to_owned()), Some(Action::Failed)),
+                (Some("b@x.test".to_owned()), Some(Action::Delayed)),
+            ];
+            assert_eq!(recipients, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_field_loses_only_itself() {
+        let report =
+            parse(b"no field\nFinal-Recipient: rfc822; nobody\nAction: eaten\nStatus: 9.9\nRemote-MTA: dns; mx.x.test\n");
+        assert_eq!(report.recipients.len(), 1);
+        assert_eq!(report.recipients[0].remote_mta.as_deref(), Some("mx.x.test"));
+        let said: Vec<_> = report.broken.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "expected a field like `Action: failed`, found \"no field\"",
+                "Final-Recipient: expected user@domain, found no `@` in \"nobody\"",
+                "Action: expected failed, delayed, delivered, relayed or expanded, found \"eaten\"",
+                "Status: expected a status code like 5.1.1, found \"9.9\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn tagged_addresses_stay_themselves() {
+        let table = [
+            ("rfc822;ann+41@x.test", "ann+41@x.test"),
+            ("rfc822;bounce+2B0009@x.test", "bounce+0009@x.test"),
+            ("rfc822;a+3Db@x.test", "a=b@x.test"),
+            ("utf-8;\\x{43A}\\x{43E}@x.test", "ко@x.test"),
+            ("utf-8; пользователь@utf8.test", "пользователь@utf8.test"),
+        ];
+        for (value, expected) in table {
+            assert_eq!(mailbox(ORIGINAL, value).unwrap().to_string(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn control_characters_and_foreign_charsets_are_tamed() {
+        let report =
+            parse(b"Final-Recipient: rfc822; a@x.test\nDiagnostic-Code: smtp; 550 bo\xeete\0pleine\x07\n");
+        let text = &report.recipients[0].diagnostic.as_ref().unwrap().text;
+        assert_eq!(text, "550 boîte pleine");
+    }
+}

@@ -7,5 +7,6 @@ pub mod dsn;
 pub mod event;
 pub mod formats;
 pub mod message;
+pub mod received;
 pub mod reply;
 pub mod status;
