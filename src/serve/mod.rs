@@ -1,1 +1,3 @@
-//! To be written.
+//! Floor 5: listeners, intakes, hooks and supervision: thin asynchronous shells around the engine.
+
+pub mod listen;

@@ -3,8 +3,11 @@
 use crate::engine::decide::Record;
 use crate::engine::suppression::{Suppression, SuppressionId};
 use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::trust::Trust;
 use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
+use crate::mail::event::{EventId, Outcome};
+use crate::mail::reply::Reply;
 use jiff::Timestamp;
 
 /// How far an intake has read, in its own words: the store keeps it and never looks inside.
@@ -110,8 +113,34 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// Only entries with a greater number: the cursor of a page.
     pub after: Option<SuppressionId>,
-    /// At most so many.
+    /// At most so many; 0 is a page of [`Filter::PAGE`].
     pub limit: u32,
+}
+
+impl Filter {
+    /// The entries of a page where no limit is given.
+    pub const PAGE: u32 = 1_000;
+}
+
+/// A failure, deferral or complaint as it was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Its identity.
+    pub id: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub outcome: Outcome,
+    /// Why.
+    pub cause: Cause,
+    /// The rule that said so.
+    pub rule: String,
+    /// How sure we are.
+    pub trust: Trust,
+    /// The event that told the same failure before: this one was not counted again.
+    pub repeat_of: Option<EventId>,
+    /// What was said.
+    pub reply: Reply,
 }
 
 /// What came of adding entries.
@@ -128,7 +157,7 @@ pub struct Added {
 pub struct Totals {
     /// Suppressions by cause.
     pub suppressions: Vec<(Cause, u64)>,
-    /// Failures kept, by cause (repeats left out).
+    /// Failures, deferrals and complaints kept, by cause (repeats left out).
     pub failures: Vec<(Cause, u64)>,
     /// Outcomes counted, by name of the outcome (`delivered`, `deferred`, …; echoes as `repeat`).
     pub outcomes: Vec<(String, u64)>,

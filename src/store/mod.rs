@@ -9,8 +9,335 @@
 //! - Every change of a suppression leaves a row in the change feed, in the order of commits: a reader
 //!   that has seen sequence `n` will never meet a smaller one later.
 //!
-//! On failure nothing is half-written; [`StoreError`] says whether trying again can help.
+//! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
+//! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
 
+mod commit;
 pub mod contract;
+mod event;
 pub mod postgres;
+mod query;
+mod row;
+mod session;
 pub mod sqlite;
+mod suppression;
+
+use crate::clock;
+use crate::engine::decide::{Decision, Known};
+use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::throttle::{Lane, LaneKey};
+use crate::mail::address::AddressKey;
+use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
+use jiff::Timestamp;
+use postgres::Postgres;
+use session::{Fault, Session};
+use sqlite::Sqlite;
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use std::time::Duration;
+
+/// How often a transaction is tried that others stand in the way of.
+const ATTEMPTS: u32 = 5;
+/// The rest before the second attempt; each further one is twice as long.
+const BACKOFF: Duration = Duration::from_millis(5);
+/// Entries added in one transaction.
+const CHUNK: usize = 10_000;
+
+/// What is kept, and where. Clones share their connections.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A file on this machine.
+    Sqlite(Sqlite),
+    /// A database server.
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// Opens the store at a URL, creates it where it can, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`] for what is no URL of a store; otherwise as [`Store::migrate`].
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let store = Self::connect_lazy(url).await?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Reads the URL and touches nothing: calls connect when they come, and answer
+    /// [`StoreError::Unavailable`] while there is nothing to connect to.
+    ///
+    /// # Errors
+    /// [`StoreError::Url`].
+    #[expect(
+        clippy::unused_async,
+        reason = "its connections belong to the runtime it is called in"
+    )]
+    pub async fn connect_lazy(url: &str) -> Result<Self, StoreError> {
+        match url.split_once("://") {
+            Some(("sqlite", _)) => Sqlite::new(url).map(Self::Sqlite),
+            Some(("postgres" | "postgresql", _)) => Postgres::new(url).map(Self::Postgres),
+            _ => Err(StoreError::Url {
+                url: postgres::redacted(url),
+                problem: "it begins with neither".into(),
+            }),
+        }
+    }
+
+    /// Brings the schema up to date; of several processes one does it and the others wait. For SQLite,
+    /// creates the file and its directory (mode 0600 and 0700) where they are missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] where the database cannot be reached or the file not be created,
+    /// [`StoreError::Migration`] where the schema is not one that this version can continue from.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.migrate().await,
+            Self::Postgres(store) => store.migrate().await,
+        }
+    }
+
+    /// Keeps a batch and what `decide` makes of it, in one transaction that is on disk when this returns.
+    /// `decide` may be asked more than once: only its last answer counts.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing was kept, or the answer was lost; the same batch may be
+    /// committed again. [`StoreError::Refused`]: nothing was kept, for something in the batch cannot be.
+    pub async fn commit<F>(&self, batch: &Batch, decide: F) -> Result<Committed, StoreError>
+    where
+        F: Fn(&Known) -> Decision + Send + Sync,
+    {
+        let now = clock::now();
+        let committed = retrying(async || {
+            let mut session = self.begin().await?;
+            let committed = commit::work(&mut session, batch, &decide, now).await?;
+            session.commit().await?;
+            Ok(committed)
+        })
+        .await?;
+        if !committed.suppressed.is_empty() {
+            self.notify();
+        }
+        Ok(committed)
+    }
+
+    /// How far an intake stands; `None` where it never said.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], as for all that only read.
+    pub async fn position(&self, intake: &str) -> Result<Option<Position>, StoreError> {
+        Ok(query::position(&mut self.reader().await?, intake).await?)
+    }
+
+    /// How far every intake stands, and since when.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn positions(&self) -> Result<Vec<(Position, Timestamp)>, StoreError> {
+        Ok(query::positions(&mut self.reader().await?).await?)
+    }
+
+    /// A page of suppressions by their numbers, the expired ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn suppressions(&self, filter: &Filter) -> Result<Vec<Suppression>, StoreError> {
+        Ok(suppression::list(&mut self.reader().await?, filter).await?)
+    }
+
+    /// The entry of an address, even if it has expired.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn suppression(&self, address: &AddressKey) -> Result<Option<Suppression>, StoreError> {
+        Ok(suppression::by_address(&mut self.reader().await?, address).await?)
+    }
+
+    /// The entry of a number, even if it has expired.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn suppression_by_id(&self, id: SuppressionId) -> Result<Option<Suppression>, StoreError> {
+        Ok(suppression::by_id(&mut self.reader().await?, id).await?)
+    }
+
+    /// Adds entries, 10,000 to a transaction. An address that has an entry in force keeps it; one that
+    /// expired by `now` is replaced. On an error earlier transactions stand: adding all again is safe.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Refused`].
+    pub async fn add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, StoreError> {
+        let mut sum = Added::default();
+        for chunk in entries.chunks(CHUNK) {
+            let added = retrying(async || {
+                let mut session = self.begin().await?;
+                let added = suppression::add(&mut session, chunk, now).await?;
+                session.commit().await?;
+                Ok(added)
+            })
+            .await?;
+            sum.added += added.added;
+            sum.kept += added.kept;
+            if added.added > 0 {
+                self.notify();
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Lifts the suppression of an address; returns what it was, `None` where there was none. Who did it
+    /// and why stays in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn remove(
+        &self,
+        address: &AddressKey,
+        author: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Suppression>, StoreError> {
+        let removed = retrying(async || {
+            let mut session = self.begin().await?;
+            let removed = suppression::remove(&mut session, address, author, reason, now).await?;
+            session.commit().await?;
+            Ok(removed)
+        })
+        .await?;
+        if removed.is_some() {
+            self.notify();
+        }
+        Ok(removed)
+    }
+
+    /// The changes of suppressions after `sequence`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn changes_since(&self, sequence: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
+        Ok(suppression::changes(&mut self.reader().await?, sequence, limit).await?)
+    }
+
+    /// The number of the last change; 0 where there was none. Whoever takes it first and then reads all
+    /// suppressions misses nothing by following the changes after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn feed_position(&self) -> Result<i64, StoreError> {
+        Ok(suppression::feed_position(&mut self.reader().await?).await?)
+    }
+
+    /// Returns when a suppression has changed, as far as that is heard: on Postgres by any process, on
+    /// SQLite by this one. It may return without cause, and what was not heard is not made up for: poll
+    /// [`Store::changes_since`] as well.
+    pub async fn wait_for_change(&self) {
+        match self {
+            Self::Sqlite(store) => store.wait_for_change().await,
+            Self::Postgres(store) => store.wait_for_change().await,
+        }
+    }
+
+    /// All lanes.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn lanes(&self) -> Result<Vec<(LaneKey, Lane)>, StoreError> {
+        Ok(query::lanes(&mut self.reader().await?).await?)
+    }
+
+    /// All domains whose provider is known, as (domain, provider).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn domains(&self) -> Result<Vec<(String, String)>, StoreError> {
+        Ok(query::domains(&mut self.reader().await?).await?)
+    }
+
+    /// The running totals.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn totals(&self) -> Result<Totals, StoreError> {
+        Ok(query::totals(&mut self.reader().await?).await?)
+    }
+
+    /// The latest failures, deferrals and complaints of an address that was mailed, latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn events_of(&self, address: &AddressKey, limit: u32) -> Result<Vec<Kept>, StoreError> {
+        Ok(event::of(&mut self.reader().await?, address, limit).await?)
+    }
+
+    /// Whether the store answers and has its schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn check(&self) -> Result<(), StoreError> {
+        suppression::feed_position(&mut self.reader().await?).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, once what they are doing is done.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+
+    async fn reader(&self) -> Result<Session, Fault> {
+        match self {
+            Self::Sqlite(store) => store.reader().await,
+            Self::Postgres(store) => store.session().await,
+        }
+    }
+
+    /// A session with an open transaction.
+    async fn begin(&self) -> Result<Session, Fault> {
+        let mut session = match self {
+            Self::Sqlite(store) => store.writer().await?,
+            Self::Postgres(store) => store.session().await?,
+        };
+        session.begin().await?;
+        Ok(session)
+    }
+
+    /// Postgres tells its listeners by itself.
+    fn notify(&self) {
+        match self {
+            Self::Sqlite(store) => store.notify(),
+            Self::Postgres(_) => {}
+        }
+    }
+}
+
+/// Does a transaction again where another stood in its way, a bounded number of times.
+async fn retrying<T>(transaction: impl AsyncFn() -> Result<T, Fault>) -> Result<T, StoreError> {
+    let mut rest = BACKOFF;
+    for _ in 1..ATTEMPTS {
+        match transaction().await {
+            Err(Fault::Conflict(_)) => tokio::time::sleep(rest).await,
+            done => return Ok(done?),
+        }
+        rest *= 2;
+    }
+    Ok(transaction().await?)
+}
+
+/// Runs the steps that are missing. Steps that only a newer version knows are none of our business: it
+/// adds before it takes away, so that we go on working beside it.
+async fn migrate<C: Migrate>(steps: &Migrator, connection: &mut C) -> Result<(), StoreError> {
+    let mut steps = Migrator::with_migrations(steps.iter().cloned().collect());
+    steps.set_ignore_missing(true);
+    steps
+        .run_direct(None, connection, false)
+        .await
+        .map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                match Fault::from(error) {
+                    Fault::Refused(text) => StoreError::Migration(text),
+                    fault => fault.into(),
+                }
+            }
+            error => StoreError::Migration(error.to_string()),
+        })
+}

@@ -1,0 +1,175 @@
+//! Between the engine's types and columns.
+//!
+//! Times are microseconds since the epoch: what is finer is cut off. Reading back is lenient: a name
+//! that this version does not know (a newer one wrote it) reads as the most harmless value.
+
+use super::contract::{Change, ChangeKind, Kept};
+use super::session::{Fault, Row};
+use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::throttle::{Lane, LaneKey, Signal, State};
+use crate::engine::trust::Trust;
+use crate::engine::verdict::Cause;
+use crate::mail::address::AddressKey;
+use crate::mail::event::{EventId, Outcome};
+use crate::mail::reply::{Reply, ReplyCode};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A time as stored.
+pub(super) fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+/// A stored time.
+pub(super) fn timestamp(micros: i64) -> Timestamp {
+    let limit = if micros < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    Timestamp::from_microsecond(micros).unwrap_or(limit)
+}
+
+/// A time with the precision of the store.
+pub(super) fn stored(at: Timestamp) -> Timestamp {
+    timestamp(micros(at))
+}
+
+/// 16 octets; what has another length was not written by us.
+pub(super) fn sixteen(octets: &[u8]) -> Result<[u8; 16], Fault> {
+    octets
+        .try_into()
+        .map_err(|_| Fault::Passing(format!("expected an id of 16 octets, found {}", octets.len())))
+}
+
+fn cause(name: &str) -> Cause {
+    Cause::from_name(name).unwrap_or(Cause::Unknown)
+}
+
+/// `id, address, cause, since, expires, author, reason, event`.
+pub(super) fn suppression(row: &Row) -> Result<Suppression, Fault> {
+    let event: Option<Vec<u8>> = row.get(7)?;
+    Ok(Suppression {
+        id: SuppressionId(row.get(0)?),
+        entry: NewSuppression {
+            address: AddressKey::from_stored(&row.get::<String>(1)?),
+            cause: cause(&row.get::<String>(2)?),
+            since: timestamp(row.get(3)?),
+            expires: row.get::<Option<i64>>(4)?.map(timestamp),
+            author: row.get(5)?,
+            reason: row.get(6)?,
+            event: event.map(|id| sixteen(&id).map(EventId)).transpose()?,
+        },
+    })
+}
+
+/// `sequence, at, author, reason, kind, suppression, address, cause, since, expires`.
+pub(super) fn change(row: &Row) -> Result<Change, Fault> {
+    let id = SuppressionId(row.get(5)?);
+    let address = AddressKey::from_stored(&row.get::<String>(6)?);
+    let kind = if row.get::<String>(4)? == LIFTED {
+        ChangeKind::Lifted { id, address }
+    } else {
+        ChangeKind::Suppressed {
+            id,
+            address,
+            cause: cause(&row.get::<String>(7)?),
+            since: timestamp(row.get(8)?),
+            expires: row.get::<Option<i64>>(9)?.map(timestamp),
+        }
+    };
+    Ok(Change {
+        sequence: row.get(0)?,
+        at: timestamp(row.get(1)?),
+        author: row.get(2)?,
+        reason: row.get(3)?,
+        kind,
+    })
+}
+
+/// The name of [`ChangeKind::Lifted`].
+pub(super) const LIFTED: &str = "lifted";
+
+/// `provider, egress, state, until, repeats, since, rule, reply, hold, signals`.
+pub(super) fn lane(row: &Row) -> Result<(LaneKey, Lane), Fault> {
+    let key = LaneKey {
+        provider: row.get(0)?,
+        egress: row.get(1)?,
+    };
+    let until: Option<i64> = row.get(3)?;
+    let state = match (row.get::<String>(2)?.as_str(), until) {
+        ("held", Some(until)) => State::Held {
+            until: timestamp(until),
+        },
+        ("recovering", _) => State::Recovering,
+        _ => State::Open,
+    };
+    let hold = row.get::<Option<i64>>(8)?;
+    let evidence = match (row.get::<Option<String>>(6)?, row.get::<Option<String>>(7)?) {
+        (Some(rule), Some(reply)) => Some(Signal {
+            rule,
+            reply,
+            hold: hold.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+        }),
+        _ => None,
+    };
+    let lane = Lane {
+        state,
+        repeats: u32::try_from(row.get::<i64>(4)?).unwrap_or(0),
+        since: timestamp(row.get(5)?),
+        evidence,
+        signals: u64::try_from(row.get::<i64>(9)?).unwrap_or(0),
+    };
+    Ok((key, lane))
+}
+
+/// The name of a lane's state, and the end of its hold.
+pub(super) fn state(state: State) -> (&'static str, Option<i64>) {
+    match state {
+        State::Open => ("open", None),
+        State::Held { until } => ("held", Some(micros(until))),
+        State::Recovering => ("recovering", None),
+    }
+}
+
+/// A span as stored.
+pub(super) fn span(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A lane with the precision of the store.
+pub(super) fn stored_lane(lane: &Lane) -> Lane {
+    let mut lane = lane.clone();
+    lane.since = stored(lane.since);
+    if let State::Held { until } = lane.state {
+        lane.state = State::Held { until: stored(until) };
+    }
+    lane
+}
+
+/// `id, at, outcome, cause, rule, trust, repeat_of, code, status, reply`.
+pub(super) fn kept(row: &Row) -> Result<Kept, Fault> {
+    let outcome = row.get::<String>(2)?;
+    let trust = row.get::<String>(5)?;
+    let known = [Trust::Own, Trust::Correlated];
+    let repeat_of: Option<Vec<u8>> = row.get(6)?;
+    let code: Option<i64> = row.get(7)?;
+    let status: Option<String> = row.get(8)?;
+    Ok(Kept {
+        id: EventId(sixteen(&row.get::<Vec<u8>>(0)?)?),
+        at: timestamp(row.get(1)?),
+        outcome: Outcome::from_name(&outcome).unwrap_or(Outcome::Deferred),
+        cause: cause(&row.get::<String>(3)?),
+        rule: row.get(4)?,
+        trust: known
+            .into_iter()
+            .find(|t| t.name() == trust)
+            .unwrap_or(Trust::Unverified),
+        repeat_of: repeat_of.map(|id| sixteen(&id).map(EventId)).transpose()?,
+        reply: Reply {
+            code: code.and_then(|code| ReplyCode::new(u16::try_from(code).ok()?)),
+            status: status.and_then(|status| status.parse().ok()),
+            text: row.get(9)?,
+        },
+    })
+}

@@ -1,0 +1,319 @@
+//! Suppressions and the change feed.
+//!
+//! Every function that writes runs within a transaction of its caller. All of them take their locks in
+//! one order: entries, totals, feed.
+
+use super::commit::Totals;
+use super::contract::{Added, Change, Filter};
+use super::row::{self, micros};
+use super::session::{Args, Fault, Rows, Session, Value, clean};
+use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::verdict::Cause;
+use crate::mail::address::{AddressKey, canonical_domain};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// Where Postgres' listeners hear that the feed grew.
+pub(super) const CHANNEL: &str = "nixie_change";
+
+/// What [`insert`] wrote.
+#[derive(Default)]
+pub(super) struct Inserted {
+    /// The new entries.
+    pub(super) entries: Vec<Suppression>,
+    /// The causes of the expired entries that they replaced.
+    replaced: Vec<Cause>,
+}
+
+impl Inserted {
+    pub(super) fn ids(&self) -> Vec<SuppressionId> {
+        self.entries.iter().map(|entry| entry.id).collect()
+    }
+}
+
+/// Writes entries for the addresses that have none in force at `now`. Of two for one address, the first.
+pub(super) async fn insert(
+    session: &mut Session,
+    entries: &[NewSuppression],
+    now: Timestamp,
+) -> Result<Inserted, Fault> {
+    let mut wanted: BTreeMap<String, &NewSuppression> = BTreeMap::new();
+    for entry in entries {
+        wanted.entry(clean(entry.address.as_str())).or_insert(entry);
+    }
+    let mut inserted = Inserted::default();
+    insert_absent(session, &mut wanted, &mut inserted).await?;
+    if wanted.is_empty() {
+        return Ok(inserted);
+    }
+    let rows = Rows::new()
+        .texts("address", wanted.keys().map(String::as_str))
+        .ints("now", wanted.values().map(|_| micros(now)));
+    let expired = session
+        .fetch(
+            "DELETE FROM suppression WHERE id IN (
+                 SELECT stored.id FROM {given} JOIN suppression AS stored ON stored.address = given.address
+                 WHERE stored.expires <= given.now)
+             RETURNING cause",
+            Args::Rows(rows),
+        )
+        .await?;
+    if !expired.is_empty() {
+        for row in &expired {
+            let cause = Cause::from_name(&row.get::<String>(0)?);
+            inserted.replaced.push(cause.unwrap_or(Cause::Unknown));
+        }
+        insert_absent(session, &mut wanted, &mut inserted).await?;
+    }
+    Ok(inserted)
+}
+
+/// Writes the entries whose addresses have none, and takes them out of `wanted`.
+async fn insert_absent(
+    session: &mut Session,
+    wanted: &mut BTreeMap<String, &NewSuppression>,
+    inserted: &mut Inserted,
+) -> Result<(), Fault> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let entries = || wanted.values();
+    let rows = Rows::new()
+        .texts("address", wanted.keys().map(String::as_str))
+        .texts("cause", entries().map(|entry| entry.cause.name()))
+        .ints("since", entries().map(|entry| micros(entry.since)))
+        .ints("expires", entries().map(|entry| entry.expires.map(micros)))
+        .texts("author", entries().map(|entry| entry.author.as_str()))
+        .texts("reason", entries().map(|entry| entry.reason.as_str()))
+        .octets(
+            "event",
+            entries().map(|entry| entry.event.as_ref().map(|id| id.0.as_slice())),
+        );
+    let written = session
+        .fetch(
+            "INSERT INTO suppression (address, cause, since, expires, author, reason, event)
+             SELECT address, cause, since, expires, author, reason, event FROM {given} WHERE true
+             ON CONFLICT (address) DO NOTHING RETURNING id, address",
+            Args::Rows(rows),
+        )
+        .await?;
+    for row in &written {
+        let address: String = row.get(1)?;
+        if let Some(entry) = wanted.remove(address.as_str()) {
+            inserted.entries.push(Suppression {
+                id: SuppressionId(row.get(0)?),
+                entry: NewSuppression {
+                    address: AddressKey::from_stored(&address),
+                    since: row::stored(entry.since),
+                    expires: entry.expires.map(row::stored),
+                    ..entry.clone()
+                },
+            });
+        }
+    }
+    inserted.entries.sort_by_key(|entry| entry.id);
+    Ok(())
+}
+
+/// Adds what was written to the totals.
+pub(super) fn total(inserted: &Inserted, totals: &mut Totals) {
+    for entry in &inserted.entries {
+        totals.add(KIND, entry.entry.cause.name(), 1);
+    }
+    for cause in &inserted.replaced {
+        totals.add(KIND, cause.name(), -1);
+    }
+}
+
+/// The kind of the totals of suppressions.
+const KIND: &str = "suppression";
+
+/// Appends new entries to the change feed.
+pub(super) async fn announce(
+    session: &mut Session,
+    ids: &[SuppressionId],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let first = advance(session, ids.len()).await?;
+    let rows = Rows::new()
+        .ints("id", ids.iter().map(|id| id.0))
+        .ints("sequence", (first..).take(ids.len()))
+        .ints("at", ids.iter().map(|_| micros(now)));
+    session
+        .run(
+            "INSERT INTO change (sequence, at, author, reason, kind, suppression, address, cause, since, expires)
+             SELECT given.sequence, given.at, stored.author, stored.reason, 'suppressed', stored.id,
+                    stored.address, stored.cause, stored.since, stored.expires
+             FROM {given} JOIN suppression AS stored ON stored.id = given.id",
+            Args::Rows(rows),
+        )
+        .await?;
+    session.notify(CHANNEL).await
+}
+
+/// Takes the next `n` numbers of the feed and returns the first. Until the commit nobody else can take any.
+async fn advance(session: &mut Session, n: usize) -> Result<i64, Fault> {
+    let n = i64::try_from(n).unwrap_or(i64::MAX);
+    let rows = session
+        .fetch(
+            "UPDATE feed SET sequence = sequence + $1 WHERE id = 1 RETURNING sequence",
+            Args::Values(vec![Value::Int(Some(n))]),
+        )
+        .await?;
+    let last: i64 = the_row(&rows)?.get(0)?;
+    Ok(last - n + 1)
+}
+
+fn the_row(rows: &[super::session::Row]) -> Result<&super::session::Row, Fault> {
+    rows.first()
+        .ok_or_else(|| Fault::Passing("the row of the change feed is missing".into()))
+}
+
+/// Adds entries by hand or by import.
+pub(super) async fn add(
+    session: &mut Session,
+    entries: &[NewSuppression],
+    now: Timestamp,
+) -> Result<Added, Fault> {
+    let inserted = insert(session, entries, now).await?;
+    let mut totals = Totals::default();
+    total(&inserted, &mut totals);
+    totals.write(session).await?;
+    announce(session, &inserted.ids(), now).await?;
+    let added = inserted.entries.len() as u64;
+    Ok(Added {
+        added,
+        kept: entries.len() as u64 - added,
+    })
+}
+
+/// Lifts the entry of an address, and says so in the feed.
+pub(super) async fn remove(
+    session: &mut Session,
+    address: &AddressKey,
+    author: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Option<Suppression>, Fault> {
+    let rows = session
+        .fetch(
+            "DELETE FROM suppression WHERE address = $1
+             RETURNING id, address, cause, since, expires, author, reason, event",
+            Args::Values(vec![Value::text(address.as_str())]),
+        )
+        .await?;
+    let Some(entry) = rows.first().map(row::suppression).transpose()? else {
+        return Ok(None);
+    };
+    let mut totals = Totals::default();
+    totals.add(KIND, entry.entry.cause.name(), -1);
+    totals.write(session).await?;
+    let sequence = advance(session, 1).await?;
+    let values = vec![
+        Value::Int(Some(sequence)),
+        Value::Int(Some(micros(now))),
+        Value::text(author),
+        Value::text(reason),
+        Value::text(row::LIFTED),
+        Value::Int(Some(entry.id.0)),
+        Value::text(entry.entry.address.as_str()),
+        Value::text(entry.entry.cause.name()),
+        Value::Int(Some(micros(entry.entry.since))),
+        Value::Int(entry.entry.expires.map(micros)),
+    ];
+    session
+        .run(
+            "INSERT INTO change (sequence, at, author, reason, kind, suppression, address, cause, since, expires)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            Args::Values(values),
+        )
+        .await?;
+    session.notify(CHANNEL).await?;
+    Ok(Some(entry))
+}
+
+/// A page of entries by their numbers.
+pub(super) async fn list(session: &mut Session, filter: &Filter) -> Result<Vec<Suppression>, Fault> {
+    let limit = if filter.limit == 0 {
+        Filter::PAGE
+    } else {
+        filter.limit
+    };
+    let domain = filter
+        .domain
+        .as_deref()
+        .map(|domain| canonical_domain(domain).unwrap_or_else(|| domain.to_ascii_lowercase()));
+    let values = vec![
+        Value::Int(Some(filter.after.map_or(0, |id| id.0))),
+        Value::Text(filter.cause.map(|cause| cause.name().to_owned())),
+        Value::Text(domain.map(|domain| format!("%@{}", literal(&domain)))),
+        Value::Int(filter.since.map(micros)),
+        Value::Int(Some(limit.into())),
+    ];
+    let rows = session
+        .fetch(
+            "SELECT id, address, cause, since, expires, author, reason, event FROM suppression
+             WHERE id > $1 AND ($2 IS NULL OR cause = $2) AND ($3 IS NULL OR address LIKE $3 ESCAPE '!')
+                 AND ($4 IS NULL OR since >= $4)
+             ORDER BY id LIMIT $5",
+            Args::Values(values),
+        )
+        .await?;
+    rows.iter().map(row::suppression).collect()
+}
+
+/// A text as a `LIKE` pattern that matches nothing else.
+fn literal(text: &str) -> String {
+    text.replace('!', "!!")
+        .replace('%', "!%")
+        .replace('_', "!_")
+        .replace('\0', "")
+}
+
+pub(super) async fn by_address(
+    session: &mut Session,
+    address: &AddressKey,
+) -> Result<Option<Suppression>, Fault> {
+    let rows = session
+        .fetch(
+            "SELECT id, address, cause, since, expires, author, reason, event
+             FROM suppression WHERE address = $1",
+            Args::Values(vec![Value::text(address.as_str())]),
+        )
+        .await?;
+    rows.first().map(row::suppression).transpose()
+}
+
+pub(super) async fn by_id(session: &mut Session, id: SuppressionId) -> Result<Option<Suppression>, Fault> {
+    let rows = session
+        .fetch(
+            "SELECT id, address, cause, since, expires, author, reason, event
+             FROM suppression WHERE id = $1",
+            Args::Values(vec![Value::Int(Some(id.0))]),
+        )
+        .await?;
+    rows.first().map(row::suppression).transpose()
+}
+
+/// The changes after `sequence`, in order.
+pub(super) async fn changes(session: &mut Session, sequence: i64, limit: u32) -> Result<Vec<Change>, Fault> {
+    let rows = session
+        .fetch(
+            "SELECT sequence, at, author, reason, kind, suppression, address, cause, since, expires
+             FROM change WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+            Args::Values(vec![Value::Int(Some(sequence)), Value::Int(Some(limit.into()))]),
+        )
+        .await?;
+    rows.iter().map(row::change).collect()
+}
+
+/// The number of the last change; 0 where there was none.
+pub(super) async fn feed_position(session: &mut Session) -> Result<i64, Fault> {
+    let rows = session
+        .fetch("SELECT sequence FROM feed WHERE id = 1", Args::None)
+        .await?;
+    the_row(&rows)?.get(0)
+}
