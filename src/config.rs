@@ -5,9 +5,12 @@
 //! file is read strictly by `toml` first: an unknown key or a wrong type is an error that names file,
 //! line and key.
 
+pub mod listen;
+
 use crate::engine::throttle::Limits;
 use crate::mail::address::LocalPart;
-use serde::{Deserialize, Serialize};
+use listen::ListenAddress;
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ pub mod default_listen {
 }
 
 /// All settings. Every key has a default; see `config/nixie.toml` for what each means.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `[store]`
@@ -61,76 +64,33 @@ pub struct Settings {
 }
 
 /// Where state is kept.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// `sqlite:///path` or `postgres://…`; empty is SQLite in the state directory.
     pub url: String,
 }
 
-/// A listening address: a string, or a table with the mode and group of a Unix socket.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "an address (\"127.0.0.1:7460\", \"unix:/path\", \"\" for off) or a table { address, mode, group }"
-)]
-pub enum Listen {
-    /// `127.0.0.1:7460`, `unix:/path`, or empty for off.
-    Address(String),
-    /// The same with the permissions of a Unix socket.
-    Socket(Socket),
-}
-
-/// A Unix socket with its permissions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Socket {
-    /// `unix:/path`.
-    pub address: String,
-    /// Octal, as in `0660`.
-    #[serde(default)]
-    pub mode: Option<String>,
-    /// The group's name.
-    #[serde(default)]
-    pub group: Option<String>,
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self::Address(String::new())
-    }
-}
-
-impl Listen {
-    /// The address itself.
-    #[must_use]
-    pub fn address(&self) -> &str {
-        match self {
-            Self::Address(address) | Self::Socket(Socket { address, .. }) => address,
-        }
-    }
-}
-
 /// A section that only listens.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
     /// Where.
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
 }
 
 /// The policy hook.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Where.
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
     /// What a recipient whose lane is held is told.
     pub on_hold: OnHold,
 }
 
 /// What the policy hook says while a recipient's lane is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnHold {
     /// Let it into the queue; the transport map holds it there.
@@ -141,11 +101,11 @@ pub enum OnHold {
 }
 
 /// The LMTP intake.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Lmtp {
     /// Where.
-    pub listen: Option<Listen>,
+    pub listen: Option<ListenAddress>,
     /// How much of a message is read, in octets; the rest is passed over, never refused.
     pub max_size: usize,
 }
@@ -160,7 +120,7 @@ impl Default for Lmtp {
 }
 
 /// What the policy and socketmap hooks share.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hooks {
     /// Threads that do nothing else; 0 is one for each core, at least 2 and at most 4.
@@ -185,7 +145,7 @@ impl Default for Hooks {
 }
 
 /// The log intake.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `file:/path`, `journal`, `stdin` or `off`.
@@ -206,9 +166,20 @@ impl Default for Log {
     }
 }
 
+impl Log {
+    /// The time zone of stamps that name none. The name was checked when the settings were loaded.
+    #[must_use]
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        match self.timezone.as_str() {
+            "" => jiff::tz::TimeZone::system(),
+            name => jiff::tz::TimeZone::get(name).unwrap_or(jiff::tz::TimeZone::UTC),
+        }
+    }
+}
+
 /// Where Postfix's log is read from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum LogSource {
     /// A file, followed through rotation.
     File(PathBuf),
@@ -250,7 +221,7 @@ impl From<LogSource> for String {
 }
 
 /// Where a log that was never read before is begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStart {
     /// At its end: only what happens from now on.
@@ -261,7 +232,7 @@ pub enum LogStart {
 }
 
 /// The sending identity of this machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Egress {
     /// Its name: what providers limit is a source address or a pool of them.
@@ -277,7 +248,7 @@ impl Default for Egress {
 }
 
 /// How addresses compare.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AddressSettings {
     /// `fold` or `keep` the case of local parts.
@@ -285,7 +256,7 @@ pub struct AddressSettings {
 }
 
 /// Holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
     /// The hold where the rule names none.
@@ -313,7 +284,7 @@ impl From<&Throttle> for Limits {
 }
 
 /// The operator's own rules and providers.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// A directory of `*.toml` rule files that win over the shipped ones; empty is none.
@@ -323,7 +294,7 @@ pub struct Rules {
 }
 
 /// Nixie's own log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trace {
     /// How lines look.
@@ -342,7 +313,7 @@ impl Default for Trace {
 }
 
 /// How Nixie's own log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TraceFormat {
     /// For people, on standard error.
@@ -355,8 +326,8 @@ pub enum TraceFormat {
 }
 
 /// A length of time, written as in `90s`, `30m`, `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Span(pub Duration);
 
 impl Span {
@@ -487,12 +458,9 @@ impl Settings {
             .milter
             .listen
             .as_ref()
-            .filter(|listen| !listen.address().is_empty())
+            .filter(|listen| **listen != ListenAddress::Off)
         {
-            let problem = format!(
-                "this version has no milter yet: leave it empty, found {:?}",
-                listen.address()
-            );
+            let problem = format!("this version has no milter yet: leave it empty, found \"{listen}\"");
             return wrong("[milter] listen", problem);
         }
         if !self.log.timezone.is_empty() {

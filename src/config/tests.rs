@@ -10,7 +10,7 @@ fn problem(text: &str) -> String {
 fn the_shipped_file_says_the_defaults() {
     let text = include_str!("../../config/nixie.toml");
     let shipped: Settings = toml::from_str(text).unwrap();
-    let listen = |l: &Option<Listen>| l.as_ref().map(|l| l.address().to_owned());
+    let listen = |l: &Option<ListenAddress>| l.as_ref().map(ToString::to_string);
     assert_eq!(
         listen(&shipped.policy.listen).as_deref(),
         Some(default_listen::POLICY)
@@ -91,7 +91,7 @@ fn values_out_of_range_are_refused() {
         "[lmtp] max_size: expected at least 65536 octets, found 1"
     );
     let milter = Listener {
-        listen: Some(Listen::Address("127.0.0.1:7462".into())),
+        listen: Some("127.0.0.1:7462".parse().unwrap()),
     };
     let settings = Settings {
         milter,
