@@ -7,7 +7,8 @@
 //! supervisor which one has stopped.
 //!
 //! What a stranger may use is bounded: connections ([`HookSettings::max_connections`]; when they are
-//! all taken, the one that has been idle longest makes room, so that those who do talk are served),
+//! all taken, one that never made a request, else the one idle longest, makes room, so that those who do
+//! talk are served),
 //! the size of a request (the decoders), the time to finish one, and idle time. On a malformed request
 //! policy closes without an answer and socketmap answers `PERM` and closes, as their protocols say.
 

@@ -74,7 +74,7 @@ impl Trouble {
             Self::Malformed => "not a request, connection closed",
             Self::Cut => "the connection ended within a request",
             Self::Unfinished => "a request or its answer took too long, connection closed",
-            Self::Full => "too many connections, closed the one idle longest",
+            Self::Full => "too many connections, closed one that was idle",
             Self::Accept => "cannot take a connection",
             Self::NoMap => "no such map",
         }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::task::AbortHandle;
 
 /// What connections may use. Times in milliseconds.
@@ -28,6 +28,8 @@ pub(super) struct Pulse {
     active: AtomicU64,
     /// Since when a request is half here or an answer half gone; [`NOTHING`] where none is.
     pending: AtomicU64,
+    /// Whether it has ever made a request.
+    talked: AtomicBool,
     /// Who it is; `None` over a socket file.
     pub(super) peer: Option<SocketAddr>,
 }
@@ -67,6 +69,7 @@ impl Pulse {
         Self {
             active: AtomicU64::new(now),
             pending: AtomicU64::new(NOTHING),
+            talked: AtomicBool::new(false),
             peer,
         }
     }
@@ -81,8 +84,18 @@ impl Pulse {
 
     /// All that was begun is done.
     pub(super) fn finish(&self, now: u64) {
+        self.talked.store(true, Ordering::Relaxed);
         self.active.store(now, Ordering::Relaxed);
         self.pending.store(NOTHING, Ordering::Relaxed);
+    }
+
+    /// The smallest goes first: those that never made a request before those that did, then those that
+    /// have been idle longest. So no flood of silent connections, however fast, shuts out a client.
+    fn claim(&self) -> (bool, u64) {
+        (
+            self.talked.load(Ordering::Relaxed),
+            self.active.load(Ordering::Relaxed),
+        )
     }
 
     /// Whether nothing is under way, and has not been for `span`.
@@ -112,8 +125,8 @@ impl Registry {
     }
 
     /// Takes in a connection. `spawn` is given its number and starts its task, which must call
-    /// [`Registry::left`] with it in the end. Where all places are taken, the connection that has been
-    /// idle longest goes; it is returned.
+    /// [`Registry::left`] with it in the end. Where all places are taken, the connection with the
+    /// least claim to its own ([`Pulse::claim`]) goes; it is returned.
     pub(super) fn admit(
         &self,
         pulse: Arc<Pulse>,
@@ -133,7 +146,7 @@ impl Registry {
         evicted
     }
 
-    /// Ends the connection that has been idle longest, where there is one.
+    /// Ends the connection with the least claim to its place, where there is one.
     pub(super) fn evict(&self) -> Option<Arc<Pulse>> {
         self.open.lock().evict()
     }
@@ -174,7 +187,7 @@ impl Open {
         let idlest = self
             .connections
             .iter()
-            .min_by_key(|(number, c)| (c.pulse.active.load(Ordering::Relaxed), **number))
+            .min_by_key(|(number, c)| (c.pulse.claim(), **number))
             .map(|(number, _)| *number)?;
         let connection = self.connections.remove(&idlest)?;
         connection.task.abort();
@@ -212,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_one_idle_longest_makes_room() {
+    async fn who_never_talked_or_has_been_idle_longest_makes_room() {
         let registry = Registry::new(LIMITS);
         let pulses: Vec<_> = (0..3).map(|_| Arc::new(Pulse::new(0, None))).collect();
         let mut tasks = Vec::new();
@@ -227,9 +240,12 @@ mod tests {
         };
         assert!(admit(0).is_none());
         assert!(admit(1).is_none());
-        pulses[0].finish(5);
+        pulses[0].finish(0);
         let evicted = admit(2).unwrap();
-        assert!(Arc::ptr_eq(&evicted, &pulses[1]));
+        assert!(Arc::ptr_eq(&evicted, &pulses[1]), "it never talked");
+        pulses[0].finish(5);
+        pulses[2].finish(0);
+        assert!(pulses[2].claim() < pulses[0].claim(), "idle for longer");
         assert_eq!(registry.len(), 2);
         assert!(tasks.remove(1).await.unwrap_err().is_cancelled());
         let mut overdue = 0;
