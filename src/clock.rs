@@ -12,3 +12,10 @@ pub fn now() -> Timestamp {
     )]
     Timestamp::now()
 }
+
+/// The present instant of the clock that only goes forward: for time-outs and watchdogs, never for
+/// judgement.
+#[must_use]
+pub fn monotonic() -> std::time::Instant {
+    std::time::Instant::now()
+}

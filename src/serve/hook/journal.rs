@@ -1,0 +1,302 @@
+//! The hooks' log lines, written by a thread of its own.
+//!
+//! Writing a log line can block (a full pipe, a stopped journald, a slow disk), and a hook must not.
+//! So lines go through a bounded queue; what does not fit is counted instead, and the count is logged.
+//! Trouble made from outside (malformed requests, time-outs) is told once in a while for each kind, with
+//! the number of those left out.
+
+use super::Service;
+use crate::engine::answer::Finding;
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// How many lines may wait.
+const QUEUE: usize = 4096;
+
+/// How often trouble of one kind is told.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Something to tell.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// An answer that holds mail up.
+    Decision {
+        /// The policy service, or the map asked.
+        asked: &'static str,
+        /// About whom.
+        address: String,
+        /// The envelope sender, where it is known.
+        sender: String,
+        /// The queue id, where it is known.
+        queue_id: String,
+        /// What was found.
+        finding: Finding,
+    },
+    /// A connection that made trouble.
+    Trouble {
+        /// Where.
+        service: Service,
+        /// Which.
+        kind: Trouble,
+        /// Who.
+        peer: Option<SocketAddr>,
+        /// In detail, where there is more to say.
+        detail: String,
+    },
+}
+
+/// Kinds of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Trouble {
+    /// Something that is no request.
+    Malformed,
+    /// The connection ended within a request.
+    Cut,
+    /// A request that did not arrive, or an answer that was not taken, in time.
+    Unfinished,
+    /// All places are taken.
+    Full,
+    /// A connection could not be taken.
+    Accept,
+    /// A look-up in a map that there is not.
+    NoMap,
+}
+
+impl Trouble {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "not a request, connection closed",
+            Self::Cut => "the connection ended within a request",
+            Self::Unfinished => "a request or its answer took too long, connection closed",
+            Self::Full => "too many connections, closed one that was idle",
+            Self::Accept => "cannot take a connection",
+            Self::NoMap => "no such map",
+        }
+    }
+}
+
+/// The way to the log.
+#[derive(Debug)]
+pub(super) struct Journal {
+    queue: RwLock<Option<SyncSender<Line>>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Journal {
+    /// Starts the thread that writes. The receiver hangs up when, after [`Journal::close`], all is written.
+    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
+        let (queue, lines) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let journal = Self {
+            queue: RwLock::new(Some(queue)),
+            lost: Arc::clone(&lost),
+        };
+        let (writing, written) = sync_channel(0);
+        std::thread::Builder::new()
+            .name("hook-log".into())
+            .spawn(move || {
+                write(&lines, &lost);
+                drop(writing);
+            })?;
+        Ok((journal, written))
+    }
+
+    /// Queues a line; never waits for the log.
+    pub(super) fn tell(&self, line: Line) {
+        let queued = self
+            .queue
+            .read()
+            .as_ref()
+            .is_some_and(|queue| queue.try_send(line).is_ok());
+        if !queued {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many lines were not logged.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// No more lines: the thread writes what is queued and ends.
+    pub(super) fn close(&self) {
+        self.queue.write().take();
+    }
+}
+
+/// Writes until the queue is closed and empty.
+fn write(lines: &Receiver<Line>, lost: &AtomicU64) {
+    let mut ration = Ration::default();
+    let mut told_lost = 0;
+    loop {
+        let line = lines.recv_timeout(Duration::from_secs(1));
+        let now = crate::clock::monotonic();
+        match line {
+            Ok(line) => write_line(&line, &mut ration, now),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        ration.catch_up(now);
+        let total = lost.load(Ordering::Relaxed);
+        if total > told_lost && ration.allows_lost(now) {
+            tracing::warn!(
+                "{} decisions of the hooks were not logged: the log is too slow",
+                total - told_lost
+            );
+            told_lost = total;
+        }
+    }
+}
+
+fn write_line(line: &Line, ration: &mut Ration, now: Instant) {
+    match line {
+        Line::Decision {
+            asked,
+            address,
+            sender,
+            queue_id,
+            finding,
+        } => match finding {
+            Finding::Suppressed(entry) => tracing::info!(
+                hook = asked,
+                ?address,
+                ?sender,
+                queue_id,
+                id = %entry.id,
+                cause = %entry.cause,
+                "refused: suppressed since {}",
+                entry.since.strftime("%F"),
+            ),
+            Finding::Held(hold) => tracing::info!(
+                hook = asked,
+                ?address,
+                ?sender,
+                queue_id,
+                lane = %hold.lane.provider,
+                rule = hold.rule.as_deref().unwrap_or("-"),
+                "held until {}",
+                hold.until.strftime("%FT%TZ"),
+            ),
+            Finding::Nothing | Finding::Unloaded => {}
+        },
+        Line::Trouble {
+            service,
+            kind,
+            peer,
+            detail,
+        } => {
+            if let Some(before) = ration.take(*service, *kind, now) {
+                let peer = peer.map_or_else(|| "socket file".to_owned(), |p| p.to_string());
+                let text = kind.text();
+                tracing::warn!(hook = %service, peer, left_out = before, "{text}: {detail}");
+            }
+        }
+    }
+}
+
+/// How much was told of each kind of trouble.
+#[derive(Debug, Default)]
+struct Ration {
+    told: HashMap<(Service, Trouble), Told>,
+    lost: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Told {
+    last: Instant,
+    left_out: u64,
+}
+
+impl Ration {
+    /// Whether this one may be told, and if so, how many were left out since the last.
+    fn take(&mut self, service: Service, kind: Trouble, now: Instant) -> Option<u64> {
+        match self.told.get_mut(&(service, kind)) {
+            None => {
+                self.told.insert(
+                    (service, kind),
+                    Told {
+                        last: now,
+                        left_out: 0,
+                    },
+                );
+                Some(0)
+            }
+            Some(told) if now.saturating_duration_since(told.last) < EVERY => {
+                told.left_out += 1;
+                None
+            }
+            Some(told) => {
+                told.last = now;
+                Some(std::mem::take(&mut told.left_out))
+            }
+        }
+    }
+
+    /// Tells how many were left out where nothing came since.
+    fn catch_up(&mut self, now: Instant) {
+        self.told.retain(|(service, kind), told| {
+            let due = now.saturating_duration_since(told.last) >= EVERY;
+            if due && told.left_out > 0 {
+                tracing::warn!(hook = %service, "{}: {} more", kind.text(), told.left_out);
+            }
+            !due
+        });
+    }
+
+    fn allows_lost(&mut self, now: Instant) -> bool {
+        let due = self
+            .lost
+            .is_none_or(|last| now.saturating_duration_since(last) >= EVERY);
+        if due {
+            self.lost = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_one_kind_is_told_once_in_a_while() {
+        let start = crate::clock::monotonic();
+        let mut ration = Ration::default();
+        let mut take =
+            |kind, seconds| ration.take(Service::Policy, kind, start + Duration::from_secs(seconds));
+        assert_eq!(take(Trouble::Malformed, 0), Some(0));
+        assert_eq!(take(Trouble::Malformed, 1), None);
+        assert_eq!(take(Trouble::Malformed, 9), None);
+        assert_eq!(take(Trouble::Cut, 9), Some(0), "each kind for itself");
+        assert_eq!(take(Trouble::Malformed, 10), Some(2));
+        ration.catch_up(start + Duration::from_secs(30));
+        assert!(ration.told.is_empty(), "nothing is remembered for long");
+    }
+
+    #[test]
+    fn a_full_queue_counts_and_does_not_wait() {
+        let (queue, lines) = sync_channel(1);
+        let journal = Journal {
+            queue: RwLock::new(Some(queue)),
+            lost: Arc::default(),
+        };
+        let line = || Line::Trouble {
+            service: Service::Policy,
+            kind: Trouble::Full,
+            peer: None,
+            detail: String::new(),
+        };
+        journal.tell(line());
+        journal.tell(line());
+        assert_eq!(journal.lost(), 1);
+        journal.close();
+        assert!(lines.recv().is_ok());
+        assert!(lines.recv().is_err());
+    }
+}
