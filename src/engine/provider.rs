@@ -274,7 +274,9 @@ mod tests {
         for (text, line, problem) in table {
             let error = Providers::parse(&text, "x.toml").unwrap_err();
             assert!(
-                error.to_string().starts_with(&format!("x.toml:{line}: {problem}")),
+                error
+                    .to_string()
+                    .starts_with(&format!("x.toml:{line}: {problem}")),
                 "{error}"
             );
         }
