@@ -1,1 +1,331 @@
-//! To be written.
+//! Classification: from a reply to its verdict.
+//!
+//! The rules (`engine::rule`) say what a reply means; this file says what they are asked and what may
+//! come of the answer. Where a reply contradicts itself:
+//!
+//! - **What is said outranks how it is numbered**: text and provider before status, status before code.
+//! - **The three digits say whether to try again** (RFC 5321 §4.2.1), and the MTA acts on them: `550
+//!   4.2.2` is permanent, `450 5.1.1` is not. But nothing of a recipient's or a domain's is held to be
+//!   permanent while either number says that it is not.
+//! - **What the MTA goes on trying is not permanent**: a 5xx that it reports as 4.x was a greeting, or
+//!   the like. Such a reply is about us, never about the recipient.
+//! - The reporter's own status counts where the reply has none and the digits do not gainsay it.
+//!
+//! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
+
+use super::provider::Providers;
+use super::rule::{Question, Rule, RuleSet};
+use super::throttle::LaneKey;
+use super::verdict::{Cause, Remedy, Scope, Verdict};
+use crate::mail::address::{Address, LocalPart};
+use crate::mail::event::{Event, Evidence, Outcome, Relay, Source};
+use crate::mail::reply::{Reply, ReplyCode};
+use crate::mail::status::{Class, EnhancedStatus};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What the server was answering to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The connection, EHLO, STARTTLS or AUTH: about us.
+    Session,
+    /// MAIL FROM: about our sender.
+    Sender,
+    /// RCPT TO: about the recipient, if about anyone.
+    Recipient,
+    /// DATA or its end: about the message, and about all its recipients at once.
+    Message,
+    /// Nobody said.
+    Unknown,
+}
+
+impl Phase {
+    /// The phase of a command as Postfix names it (`RCPT TO`, `end of DATA`).
+    #[must_use]
+    pub fn of_command(command: &str) -> Self {
+        let command = command.trim().to_ascii_uppercase();
+        match command.as_str() {
+            "MAIL FROM" => Self::Sender,
+            "RCPT TO" => Self::Recipient,
+            "DATA" | "END OF DATA" | "BDAT" => Self::Message,
+            "EHLO" | "HELO" | "LHLO" | "STARTTLS" | "AUTH" => Self::Session,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The phase that a reply gives away: `(in reply to MAIL FROM command)` at its end, or a 5xx that
+    /// the MTA reports as temporary.
+    fn of(reply: &Reply, reported: Option<EnhancedStatus>) -> Self {
+        let named = reply.text.rsplit_once("(in reply to ").map(|(_, tail)| {
+            let tail = tail.trim_end_matches(')');
+            Self::of_command(tail.strip_suffix(" command").unwrap_or(tail))
+        });
+        let refused = reply.code.is_some_and(ReplyCode::is_permanent)
+            && reported.is_some_and(|s| s.class() == Class::Persistent);
+        match named {
+            Some(phase) if phase != Self::Unknown => phase,
+            _ if refused || reply.text.contains("refused to talk to me: ") => Self::Session,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Judges a reply. `reported_status` is the reporter's own (`dsn=`, `Status:`); `provider` is who runs
+/// the server, `None` where that is unknown.
+#[must_use]
+pub fn classify(
+    rules: &RuleSet,
+    reply: &Reply,
+    reported_status: Option<EnhancedStatus>,
+    provider: Option<&str>,
+) -> Verdict {
+    let phase = Phase::of(reply, reported_status);
+    classify_in(rules, reply, reported_status, provider, phase)
+}
+
+/// As [`classify`], for a caller who knows what the server was answering to.
+#[must_use]
+pub fn classify_in(
+    rules: &RuleSet,
+    reply: &Reply,
+    reported_status: Option<EnhancedStatus>,
+    provider: Option<&str>,
+    phase: Phase,
+) -> Verdict {
+    let text = mask(&reply.text);
+    let question = Question {
+        text: &text,
+        code: reply.code,
+        status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
+        provider,
+    };
+    let verdict = match rules.find(&question) {
+        Some((rule, sub_cause)) => judged(rule, sub_cause, reply, reported_status),
+        None => plain(
+            Cause::Unknown,
+            is_permanent(Cause::Unknown, reply, reported_status),
+            "none",
+        ),
+    };
+    guarded(verdict, phase, &text)
+}
+
+/// Judges an event, and says whose limits it speaks of. A lane is known only where our own MTA tells
+/// of a server that it talked to: notifications arrive hours late, and from forwarders too.
+#[must_use]
+pub fn judge(
+    rules: &RuleSet,
+    providers: &Providers,
+    egress: &str,
+    event: &Event,
+) -> (Verdict, Option<LaneKey>) {
+    let lane = lane(providers, egress, event);
+    let verdict = match event.outcome {
+        Outcome::Delivered | Outcome::Relayed => plain(Cause::Delivered, false, "outcome.delivered"),
+        Outcome::Expired => plain(Cause::Expired, false, "outcome.expired"),
+        Outcome::Complaint => plain(Cause::Complaint, true, "outcome.complaint"),
+        Outcome::Deferred | Outcome::Failed => failure(rules, providers, event),
+    };
+    (verdict, lane)
+}
+
+fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
+    let host = event.relay.as_ref().map(|relay| relay.host.as_str());
+    let provider = host.and_then(|host| providers.of_host(host));
+    let provider = provider.map(|provider| provider.id.as_str());
+    let phase = Phase::of(&event.reply, event.reported_status);
+    let verdict = classify_in(rules, &event.reply, event.reported_status, provider, phase);
+    if event.evidence == Evidence::Repeat {
+        return Verdict {
+            remedy: Remedy::None,
+            hold: None,
+            ..verdict
+        };
+    }
+    // A reply to the message counts for all its recipients, though it may speak of one of them only.
+    let about_another = phase == Phase::Message && !names(&event.reply.text, event);
+    if about_another && verdict.remedy == Remedy::Suppress {
+        return plain(Cause::Unknown, verdict.permanent, "guard.other-recipient");
+    }
+    verdict
+}
+
+/// Whether a text names the recipient of the event, as tried or as mailed.
+fn names(text: &str, event: &Event) -> bool {
+    let key = |address: &Address| address.key(LocalPart::Fold);
+    let ours = [Some(&event.recipient), event.original_recipient.as_ref()];
+    addresses(text)
+        .filter_map(|(start, end)| Address::parse(text[start..end].trim_end_matches('.')).ok())
+        .any(|named| ours.iter().flatten().any(|our| key(our) == key(&named)))
+}
+
+fn lane(providers: &Providers, egress: &str, event: &Event) -> Option<LaneKey> {
+    let told_by_log = event.source == Source::Log && event.evidence == Evidence::Fresh;
+    let relay = event
+        .relay
+        .as_ref()
+        .filter(|relay| told_by_log && is_remote(relay))?;
+    Some(LaneKey {
+        provider: providers.provider_of_relay(&relay.host),
+        egress: egress.to_owned(),
+    })
+}
+
+/// Whether the relay was reached over a network: local agents have no address, sockets have a path.
+fn is_remote(relay: &Relay) -> bool {
+    !relay.host.is_empty() && relay.ip.as_ref().is_some_and(|ip| !ip.contains('/'))
+}
+
+/// The verdict of a rule.
+fn judged(
+    rule: &Rule,
+    sub_cause: Option<Arc<str>>,
+    reply: &Reply,
+    reported: Option<EnhancedStatus>,
+) -> Verdict {
+    let permanent = (rule.permanent).unwrap_or_else(|| is_permanent(rule.cause, reply, reported));
+    // A remedy that suppresses is for permanent faults only, whoever wrote the rule.
+    let own_remedy = rule.remedy.filter(|&r| r != Remedy::Suppress || permanent);
+    Verdict {
+        cause: rule.cause,
+        sub_cause,
+        scope: rule.cause.scope(),
+        permanent,
+        remedy: own_remedy.unwrap_or_else(|| rule.cause.remedy(permanent)),
+        rule: rule.id.clone(),
+        hold: rule.hold,
+        advice: rule.advice.clone(),
+    }
+}
+
+fn plain(cause: Cause, permanent: bool, rule: &str) -> Verdict {
+    Verdict {
+        cause,
+        sub_cause: None,
+        scope: cause.scope(),
+        permanent,
+        remedy: cause.remedy(permanent),
+        rule: rule.into(),
+        hold: None,
+        advice: None,
+    }
+}
+
+/// Whether trying again is useless (see the head of this file).
+fn is_permanent(cause: Cause, reply: &Reply, reported: Option<EnhancedStatus>) -> bool {
+    let is = |class: Class| move |status: EnhancedStatus| status.class() == class;
+    if reported.is_some_and(is(Class::Persistent)) {
+        return false;
+    }
+    let of_recipient = matches!(cause.scope(), Scope::Recipient | Scope::Domain);
+    if of_recipient && reply.status.is_some_and(is(Class::Persistent)) {
+        return false;
+    }
+    let status = reply.status.or(reported);
+    match (reply.code, status) {
+        (Some(code), _) => code.is_permanent(),
+        (None, Some(status)) => status.class() == Class::Permanent,
+        // Words only, as local agents speak: what they say of an address or a message stays so.
+        (None, None) => {
+            let passing = matches!(cause, Cause::MailboxFull | Cause::MailboxUnavailable);
+            (of_recipient && !passing) || cause.scope() == Scope::Message
+        }
+    }
+}
+
+/// The reporter's status, where the digits do not gainsay it.
+fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>) -> Option<EnhancedStatus> {
+    reported.filter(|status| code.is_none_or(|code| code.get() / 100 == status.class() as u16))
+}
+
+/// The first rule of the house, once more: an answer to something else than the recipient is not about
+/// the recipient, whatever it says. To the message it may be, if it names an address.
+fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
+    if !matches!(verdict.scope, Scope::Recipient | Scope::Domain) {
+        return verdict;
+    }
+    let strikes = matches!(verdict.remedy, Remedy::Suppress | Remedy::SuppressIfRepeated);
+    let permanent = verdict.permanent;
+    match phase {
+        Phase::Session => plain(Cause::PolicyRejected, permanent, "guard.session"),
+        Phase::Sender => plain(Cause::SenderRejected, permanent, "guard.sender"),
+        Phase::Message if strikes && !masked.contains('@') && verdict.cause != Cause::MailboxFull => {
+            plain(Cause::Unknown, permanent, "guard.message")
+        }
+        Phase::Message | Phase::Recipient | Phase::Unknown => verdict,
+    }
+}
+
+/// The text with a lone `@` for every address: what somebody calls a mailbox says nothing of its fate.
+fn mask(text: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'@', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let mut masked = String::with_capacity(text.len());
+    let mut from = 0;
+    for (start, end) in addresses(text) {
+        masked.push_str(&text[from..start]);
+        masked.push('@');
+        from = end;
+    }
+    masked.push_str(&text[from..]);
+    Cow::Owned(masked)
+}
+
+/// Where addresses stand in a text, roughly: runs around an `@` up to white space and brackets.
+fn addresses(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let outside =
+        |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '(' | ')' | '[' | ']' | ',' | ';' | ':');
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let at = from + memchr::memchr(b'@', &text.as_bytes()[from..])?;
+        let before = &text[from..at];
+        let quoted = before
+            .ends_with('"')
+            .then(|| before[..before.len() - 1].rfind('"'))
+            .flatten();
+        let start = quoted.unwrap_or_else(|| {
+            before
+                .char_indices()
+                .rev()
+                .find(|&(_, c)| outside(c))
+                .map_or(0, |(i, c)| i + c.len_utf8())
+        });
+        let end = text[at..].find(outside).map_or(text.len(), |length| at + length);
+        let found = (from + start, end);
+        from = end;
+        Some(found)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_masked() {
+        let table = [
+            ("<mailbox-full@x.test>: spam", "<@>: spam"),
+            ("user a@x.test, and b@y.test", "user @, and @"),
+            ("<\"no such user\"@x.test>: spam", "<@>: spam"),
+            ("no address", "no address"),
+            ("@", "@"),
+            ("a@b@c d", "@ d"),
+            ("für ü@x.test.", "für @"),
+        ];
+        for (text, masked) in table {
+            assert_eq!(mask(text), masked, "{text}");
+        }
+    }
+
+    #[test]
+    fn commands_have_phases() {
+        assert_eq!(Phase::of_command("end of DATA"), Phase::Message);
+        assert_eq!(Phase::of_command("MAIL FROM"), Phase::Sender);
+        assert_eq!(Phase::of_command("XFORWARD"), Phase::Unknown);
+        let reply = Reply::parse("550 5.1.1 unknown (in reply to MAIL FROM command)");
+        assert_eq!(Phase::of(&reply, None), Phase::Sender);
+        let greeting = Reply::parse("554 5.7.1 go away");
+        assert_eq!(Phase::of(&greeting, "4.7.1".parse().ok()), Phase::Session);
+    }
+}

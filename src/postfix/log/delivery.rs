@@ -95,7 +95,7 @@ impl<'a> Delivery<'a> {
                 let (address, after) = bracketed(value).ok_or(DeliveryError::Address)?;
                 (address, after.strip_prefix(", ").ok_or(DeliveryError::Field)?)
             } else {
-                value.split_once(", ").ok_or(DeliveryError::Field)?
+                plain_value(value).ok_or(DeliveryError::Field)?
             };
             read.take(name, value);
             rest = after;
@@ -139,6 +139,13 @@ fn field_name(text: &str) -> Result<(&str, &str), DeliveryError> {
         .count();
     let value = text[end..].strip_prefix('=').ok_or(DeliveryError::Field)?;
     Ok((&text[..end], value))
+}
+
+/// A value that ends at the next `, `; it and what follows.
+fn plain_value(text: &str) -> Option<(&str, &str)> {
+    let bytes = text.as_bytes();
+    let end = memchr::memchr_iter(b',', bytes).find(|end| bytes.get(end + 1) == Some(&b' '))?;
+    Some((&text[..end], &text[end + 2..]))
 }
 
 impl DeliveryStatus {

@@ -1,0 +1,150 @@
+//! Patterns of codes and statuses, as rules write them.
+
+use crate::mail::reply::ReplyCode;
+use crate::mail::status::EnhancedStatus;
+
+/// Codes: `550`, `55x`, `5xx`, or `none` for a reply without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodePattern(Option<(u16, u16)>);
+
+/// Statuses: `5.1.1`, `5.1.*`, `*.1.1`, or `none` for a reply without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusPattern(Option<[Option<u16>; 3]>);
+
+impl CodePattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What was expected and found.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let expected = || format!("code: expected 200 to 599, 55x, 5xx or none, found {text:?}");
+        let digits = text.trim_end_matches('x');
+        let wild = text.len() - digits.len();
+        if text.len() != 3 || wild > 2 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(expected());
+        }
+        let span = 10_u16.pow(u32::try_from(wild).map_err(|_| expected())?);
+        let first = digits.parse::<u16>().map_err(|_| expected())? * span;
+        let (lowest, highest) = (first, first + span - 1);
+        if ReplyCode::new(lowest).is_none() || ReplyCode::new(highest).is_none() {
+            return Err(expected());
+        }
+        Ok(Self(Some((lowest, highest))))
+    }
+
+    /// Whether a code, or its absence, fits.
+    #[must_use]
+    pub fn matches(self, code: Option<ReplyCode>) -> bool {
+        match (self.0, code) {
+            (Some((lowest, highest)), Some(code)) => (lowest..=highest).contains(&code.get()),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+impl StatusPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What was expected and found.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let expected = || format!("status: expected one like 5.1.1, 5.1.*, *.1.1 or none, found {text:?}");
+        let mut parts = [None; 3];
+        let mut given = text.split('.');
+        for (index, part) in parts.iter_mut().enumerate() {
+            let word = given.next().ok_or_else(expected)?;
+            if word == "*" {
+                continue;
+            }
+            let number: u16 = word.parse().map_err(|_| expected())?;
+            let allowed = if index == 0 {
+                matches!(number, 2 | 4 | 5)
+            } else {
+                number <= 999
+            };
+            if !allowed {
+                return Err(expected());
+            }
+            *part = Some(number);
+        }
+        if given.next().is_some() || parts == [None; 3] {
+            return Err(expected());
+        }
+        Ok(Self(Some(parts)))
+    }
+
+    /// Whether a status, or its absence, fits.
+    #[must_use]
+    pub fn matches(self, status: Option<EnhancedStatus>) -> bool {
+        match (self.0, status) {
+            (Some(parts), Some(status)) => {
+                let given = [status.class() as u16, status.subject(), status.detail()];
+                parts
+                    .iter()
+                    .zip(given)
+                    .all(|(part, n)| part.is_none_or(|p| p == n))
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_match_as_written() {
+        let table = [
+            ("550", "550", true),
+            ("55x", "554", true),
+            ("55x", "521", false),
+            ("5xx", "599", true),
+            ("5xx", "", false),
+            ("none", "", true),
+            ("none", "550", false),
+        ];
+        for (pattern, code, fits) in table {
+            let code = code.parse().ok().and_then(ReplyCode::new);
+            assert_eq!(
+                CodePattern::parse(pattern).unwrap().matches(code),
+                fits,
+                "{pattern} {code:?}"
+            );
+        }
+        for bad in ["", "5", "5x0", "xxx", "700", "6xx", "5500", "+55"] {
+            assert!(CodePattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn statuses_match_as_written() {
+        let table = [
+            ("5.1.1", "5.1.1", true),
+            ("5.1.*", "5.1.10", true),
+            ("*.2.2", "4.2.2", true),
+            ("5.1.1", "5.1.10", false),
+            ("5.1.*", "", false),
+            ("none", "", true),
+        ];
+        for (pattern, status, fits) in table {
+            let status = status.parse().ok();
+            assert_eq!(
+                StatusPattern::parse(pattern).unwrap().matches(status),
+                fits,
+                "{pattern}"
+            );
+        }
+        for bad in ["", "5", "5.1", "3.1.1", "*.*.*", "5.1.1.1", "5.1.1000", "a.b.c"] {
+            assert!(StatusPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
