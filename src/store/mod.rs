@@ -106,13 +106,22 @@ impl Store {
         F: Fn(&Known) -> Decision + Send + Sync,
     {
         let now = clock::now();
-        let committed = retrying(async || {
-            let mut session = self.begin().await?;
-            let committed = commit::work(&mut session, batch, &decide, now).await?;
-            session.commit().await?;
-            Ok(committed)
-        })
-        .await?;
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_commit(batch, &decide, now).await {
+                Ok(committed) => return Ok(committed),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_commit<F>(&self, batch: &Batch, decide: &F, now: Timestamp) -> Result<Committed, Fault>
+    where
+        F: Fn(&Known) -> Decision + Send + Sync,
+    {
+        let mut session = self.begin().await?;
+        let committed = commit::work(&mut session, batch, decide, now).await?;
+        session.commit().await?;
         if !committed.suppressed.is_empty() {
             self.notify();
         }
@@ -167,20 +176,27 @@ impl Store {
     pub async fn add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, StoreError> {
         let mut sum = Added::default();
         for chunk in entries.chunks(CHUNK) {
-            let added = retrying(async || {
-                let mut session = self.begin().await?;
-                let added = suppression::add(&mut session, chunk, now).await?;
-                session.commit().await?;
-                Ok(added)
-            })
-            .await?;
+            let mut attempts = Attempts::new();
+            let added = loop {
+                match self.try_add(chunk, now).await {
+                    Ok(added) => break added,
+                    Err(fault) => attempts.again(fault).await?,
+                }
+            };
             sum.added += added.added;
             sum.kept += added.kept;
-            if added.added > 0 {
-                self.notify();
-            }
         }
         Ok(sum)
+    }
+
+    async fn try_add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, Fault> {
+        let mut session = self.begin().await?;
+        let added = suppression::add(&mut session, entries, now).await?;
+        session.commit().await?;
+        if added.added > 0 {
+            self.notify();
+        }
+        Ok(added)
     }
 
     /// Lifts the suppression of an address; returns what it was, `None` where there was none. Who did it
@@ -195,13 +211,25 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<Option<Suppression>, StoreError> {
-        let removed = retrying(async || {
-            let mut session = self.begin().await?;
-            let removed = suppression::remove(&mut session, address, author, reason, now).await?;
-            session.commit().await?;
-            Ok(removed)
-        })
-        .await?;
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_remove(address, author, reason, now).await {
+                Ok(removed) => return Ok(removed),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_remove(
+        &self,
+        address: &AddressKey,
+        author: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Option<Suppression>, Fault> {
+        let mut session = self.begin().await?;
+        let removed = suppression::remove(&mut session, address, author, reason, now).await?;
+        session.commit().await?;
         if removed.is_some() {
             self.notify();
         }
@@ -310,17 +338,30 @@ impl Store {
     }
 }
 
-/// Does a transaction again where another stood in its way, a bounded number of times.
-async fn retrying<T>(transaction: impl AsyncFn() -> Result<T, Fault>) -> Result<T, StoreError> {
-    let mut rest = BACKOFF;
-    for _ in 1..ATTEMPTS {
-        match transaction().await {
-            Err(Fault::Conflict(_)) => tokio::time::sleep(rest).await,
-            done => return Ok(done?),
+/// Counts how often a transaction was tried.
+struct Attempts {
+    left: u32,
+    rest: Duration,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        Self {
+            left: ATTEMPTS - 1,
+            rest: BACKOFF,
         }
-        rest *= 2;
     }
-    Ok(transaction().await?)
+
+    /// Returns, after a while, where doing it all again can help.
+    async fn again(&mut self, fault: Fault) -> Result<(), StoreError> {
+        if !matches!(fault, Fault::Conflict(_)) || self.left == 0 {
+            return Err(fault.into());
+        }
+        tokio::time::sleep(self.rest).await;
+        self.left -= 1;
+        self.rest *= 2;
+        Ok(())
+    }
 }
 
 /// Runs the steps that are missing. Steps that only a newer version knows are none of our business: it
