@@ -15,6 +15,7 @@
 
 pub mod loopback;
 pub mod need;
+pub mod nixie;
 pub mod postfix;
 pub mod provider;
 pub mod smtp;
