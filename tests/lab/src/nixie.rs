@@ -241,8 +241,9 @@ impl Nixie {
     /// When it does not run.
     pub fn signal(&self, name: &str) -> Result<()> {
         let child = self.child.as_ref().context("nixie does not run")?;
-        let status = Command::new("kill")
-            .args([format!("-{name}"), child.id().to_string()])
+        // The shell's own kill: a bare Debian has no other.
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", child.id())])
             .status()?;
         if !status.success() {
             bail!("nixie (process {}) cannot be signalled", child.id());
