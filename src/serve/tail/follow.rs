@@ -110,7 +110,7 @@ impl Follower {
         let found = match &self.begin {
             Some(Begin::At(position)) => {
                 let found = find(&self.path, live, position)?;
-                if found.is_none() {
+                if found.is_none() && !position.is_absent() {
                     tracing::warn!(
                         path = %self.path.display(),
                         offset = position.offset,
@@ -137,6 +137,19 @@ impl Follower {
                 .transpose()?,
         };
         Ok(self.current.is_some())
+    }
+
+    /// The place where reading begins, for the first start: kept at once, it makes a crash before the
+    /// first line lose nothing.
+    pub(super) fn here(&mut self) -> io::Result<Chunk> {
+        let position = match &mut self.current {
+            Some(current) => current.position()?,
+            None => serde_json::to_string(&Position::ABSENT)?,
+        };
+        Ok(Chunk {
+            position: Some(position),
+            ..Chunk::default()
+        })
     }
 
     /// The file under the log's name, where it is another one than the current and has content.
@@ -182,7 +195,9 @@ impl Follower {
                 }
             }
         }
-        let copy = copies.into_iter().max_by_key(|copy| copy.modified);
+        let copy = copies
+            .into_iter()
+            .max_by_key(|copy| (copy.numbered, copy.modified));
         self.current = match copy {
             Some(copy) => Some(Open::at(copy, current.offset)?),
             None => Some(Open {
@@ -234,14 +249,11 @@ fn find(path: &Path, live: Option<Candidate>, position: &Position) -> io::Result
             found.push(candidate);
         }
     }
-    let same_inode = found
-        .iter()
-        .position(|file| file.identity.inode == position.inode)
-        .unwrap_or(0);
-    if found.is_empty() {
-        return Ok(None);
-    }
-    Open::at(found.swap_remove(same_inode), position.offset).map(Some)
+    // Logs of other priorities may start with the same line (`mail.info`): the inode tells, else the name.
+    let best = found
+        .into_iter()
+        .max_by_key(|file| (file.identity.inode == position.inode, file.numbered));
+    best.map(|file| Open::at(file, position.offset)).transpose()
 }
 
 impl Open {

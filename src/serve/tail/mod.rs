@@ -47,7 +47,8 @@ pub struct Tail {
 
 impl Tail {
     /// Follows the log at `path` from a position that an earlier [`Chunk`] had, or from `start`. Up to
-    /// [`CONTEXT`] octets before that place come first, in chunks that say so.
+    /// [`CONTEXT`] octets before that place come first, in chunks that say so; then a chunk without lines
+    /// that has the position of that place.
     ///
     /// # Errors
     /// `InvalidData` where the position is none; what starting a thread says.
@@ -79,7 +80,10 @@ fn run(path: &Path, mut follower: Follower, sender: &mpsc::Sender<io::Result<Chu
     let mut context = true;
     loop {
         let read = if context {
-            follower.context()
+            follower.context().and_then(|mut chunks| {
+                chunks.push(follower.here()?);
+                Ok(chunks)
+            })
         } else {
             follower.poll().map(|chunk| chunk.into_iter().collect())
         };

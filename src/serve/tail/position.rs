@@ -27,6 +27,21 @@ pub struct Position {
     pub head: Option<String>,
 }
 
+impl Position {
+    /// Before the first line of a log that does not exist yet.
+    pub(super) const ABSENT: Self = Self {
+        inode: 0,
+        dev: 0,
+        offset: 0,
+        head: None,
+    };
+
+    /// Whether this is [`Self::ABSENT`].
+    pub(super) fn is_absent(&self) -> bool {
+        *self == Self::ABSENT
+    }
+}
+
 /// What tells a file from another while both exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {

@@ -16,7 +16,7 @@ pub(super) const READ: usize = 256 * 1024;
 /// Some lines of a log, and how far it has been read with them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Chunk {
-    /// The lines, without their ends; at most [`MAX_LINES`].
+    /// The lines, without their ends; at most [`MAX_LINES`]. None where only the position is new.
     pub lines: Vec<Vec<u8>>,
     /// Where reading goes on after these lines, to be kept with what became of them; `None` for a source
     /// that cannot be read again, and for context.

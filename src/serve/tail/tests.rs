@@ -260,6 +260,35 @@ fn every_position_of_every_chunk_resumes_without_loss_or_repeat() {
 }
 
 #[test]
+fn a_crash_before_the_first_line_loses_nothing() {
+    let log = Log::new();
+    let mut follower = log.follow(Start::End);
+    assert!(follower.context().unwrap().is_empty());
+    let absent = follower.here().unwrap().position.unwrap();
+    log.write("one\n");
+    assert_eq!(lines(&mut log.resume(&absent)), ["one"]);
+    let mut follower = log.follow(Start::End);
+    follower.context().unwrap();
+    let end = follower.here().unwrap().position.unwrap();
+    log.write("two\n");
+    assert_eq!(lines(&mut log.resume(&end)), ["two"]);
+}
+
+#[test]
+fn the_copy_is_told_from_other_logs_with_the_same_lines() {
+    let log = Log::new();
+    log.write("one\n");
+    let mut follower = log.follow(Start::Beginning);
+    let position = drain(&mut follower).1.unwrap();
+    log.write("two\n");
+    log.copytruncate("mail.log.1");
+    fs::write(log.file("mail.info"), "one\nfrom another log\n").unwrap();
+    log.write("three\n");
+    assert_eq!(lines(&mut follower), ["two", "three"]);
+    assert_eq!(lines(&mut log.resume(&position)), ["two", "three"]);
+}
+
+#[test]
 fn context_is_what_lies_before() {
     let log = Log::new();
     log.write("zero\n");
@@ -321,7 +350,8 @@ async fn the_tail_hands_over_lines_as_they_come() {
     let mut tail = Tail::open(&log.path, None, Start::End).unwrap();
     let context = tail.next().await.unwrap().unwrap();
     assert!(context.context);
-    let mut position = None;
+    let mut position = tail.next().await.unwrap().unwrap().position;
+    assert!(position.is_some());
     for text in ["one", "two", "three"] {
         log.write(&format!("{text}\n"));
         let chunk = tokio::time::timeout(Duration::from_secs(20), tail.next())
@@ -337,7 +367,7 @@ async fn the_tail_hands_over_lines_as_they_come() {
     let mut tail = Tail::open(&log.path, position.as_deref(), Start::End).unwrap();
     loop {
         let chunk = tail.next().await.unwrap().unwrap();
-        if !chunk.context {
+        if !chunk.context && !chunk.lines.is_empty() {
             assert_eq!(chunk.lines, [b"four"]);
             break;
         }
