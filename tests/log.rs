@@ -18,12 +18,12 @@ fn data(name: &str) -> PathBuf {
 }
 
 fn calendar() -> Calendar {
-    Calendar::new("2026-11-21T12:00:00Z".parse().unwrap(), TimeZone::UTC)
+    Calendar::new("2026-11-21T12:00:00Z".parse().expect("a time"), TimeZone::UTC)
 }
 
 /// All events of a file; every line of it must be readable.
 fn events(name: &str) -> Vec<Event> {
-    let bytes = std::fs::read(data(name)).unwrap();
+    let bytes = std::fs::read(data(name)).expect("a log beside the tests");
     let (mut calendar, mut joiner, mut events) = (calendar(), Joiner::new(10_000), Vec::new());
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let text = decode(line);
@@ -59,7 +59,7 @@ fn shown(event: &Event) -> String {
 fn assert_golden(name: &str, found: &str) {
     let path = data(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, found).unwrap();
+        std::fs::write(&path, found).expect("a writable golden file");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
