@@ -1,7 +1,7 @@
 //! Kept events: failures, deferrals and complaints, one row each, with all that a verdict rests on.
 
-use super::commit::cut;
 use super::contract::Kept;
+use super::keep::cut;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value};
 use crate::engine::decide::{Known, Record};

@@ -2,7 +2,7 @@
 //! for a fleet. `sqlx::` appears only in this room, and no judgement does: a commit asks the
 //! [`decide`](crate::engine::decide) function it is given what should change.
 //!
-//! **Invariants** (`tests/store.rs` holds both stores to them):
+//! **Invariants** (`tests/store` holds both stores to them):
 //! - A commit is one transaction: events, the changes they cause and the intake's position appear
 //!   together or not at all.
 //! - An event id is counted once, ever. A second arrival changes nothing but the position.
@@ -15,6 +15,7 @@
 mod commit;
 pub mod contract;
 mod event;
+mod keep;
 pub mod postgres;
 mod query;
 mod row;
@@ -39,6 +40,8 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 5;
 /// The rest before the second attempt; each further one is twice as long.
 const BACKOFF: Duration = Duration::from_millis(5);
+/// An event is about so many rows: its id, its two marks, its part of a count.
+const EVENT: usize = 4;
 /// Entries added in one transaction.
 const CHUNK: usize = 10_000;
 
@@ -122,9 +125,8 @@ impl Store {
         let mut session = self.begin().await?;
         let committed = commit::work(&mut session, batch, decide, now).await?;
         session.commit().await?;
-        if !committed.suppressed.is_empty() {
-            self.notify();
-        }
+        self.written(batch.records.len() * EVENT, committed.suppressed.len())
+            .await;
         Ok(committed)
     }
 
@@ -193,9 +195,11 @@ impl Store {
         let mut session = self.begin().await?;
         let added = suppression::add(&mut session, entries, now).await?;
         session.commit().await?;
-        if added.added > 0 {
-            self.notify();
-        }
+        self.written(
+            entries.len() / 4,
+            usize::try_from(added.added).unwrap_or(usize::MAX),
+        )
+        .await;
         Ok(added)
     }
 
@@ -230,9 +234,7 @@ impl Store {
         let mut session = self.begin().await?;
         let removed = suppression::remove(&mut session, address, author, reason, now).await?;
         session.commit().await?;
-        if removed.is_some() {
-            self.notify();
-        }
+        self.written(1, usize::from(removed.is_some())).await;
         Ok(removed)
     }
 
@@ -329,11 +331,13 @@ impl Store {
         Ok(session)
     }
 
-    /// Postgres tells its listeners by itself.
-    fn notify(&self) {
-        match self {
-            Self::Sqlite(store) => store.notify(),
-            Self::Postgres(_) => {}
+    /// What is left to do after a commit. Postgres tells its listeners by itself, and has a queue.
+    async fn written(&self, rows: usize, changes: usize) {
+        if let Self::Sqlite(store) = self {
+            if changes > 0 {
+                store.notify();
+            }
+            store.give_way(rows).await;
         }
     }
 }

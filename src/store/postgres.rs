@@ -40,7 +40,6 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// A database on a server.
 #[derive(Clone)]
 pub struct Postgres {
-    options: PgConnectOptions,
     pool: PgPool,
     listener: Arc<Listener>,
 }
@@ -55,7 +54,8 @@ struct Listener {
 impl fmt::Debug for Postgres {
     /// By hand: the options would show the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, database) = (self.options.get_host(), self.options.get_database());
+        let options = self.pool.connect_options();
+        let (host, database) = (options.get_host(), options.get_database());
         f.debug_struct("Postgres")
             .field("host", &host)
             .field("database", &database)
@@ -91,9 +91,8 @@ impl Postgres {
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(sqlx::raw_sql(SETTINGS)).await.map(drop) })
             })
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options);
         Ok(Self {
-            options,
             pool,
             listener: Arc::default(),
         })
@@ -104,7 +103,7 @@ impl Postgres {
         let failed = |error: sqlx::Error| StoreError::from(Fault::from(error));
         let late = |limit: Duration| StoreError::Unavailable(format!("no answer within {limit:?}"));
         // Not one of the pool's: their statements have no time for this.
-        let mut connection = tokio::time::timeout(ACQUIRE, self.options.connect())
+        let mut connection = tokio::time::timeout(ACQUIRE, self.pool.connect_options().connect())
             .await
             .map_err(|_| late(ACQUIRE))?
             .map_err(failed)?;
@@ -135,7 +134,7 @@ impl Postgres {
         let mut task = self.listener.task.lock().unwrap_or_else(PoisonError::into_inner);
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
             let changed = Arc::clone(&self.listener.changed);
-            *task = Some(tokio::spawn(listen(self.options.clone(), changed)));
+            *task = Some(tokio::spawn(listen(self.pool.connect_options(), changed)));
         }
     }
 
@@ -144,11 +143,11 @@ impl Postgres {
     }
 }
 
-async fn listen(options: PgConnectOptions, changed: Arc<Notify>) {
+async fn listen(options: Arc<PgConnectOptions>, changed: Arc<Notify>) {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE)
-        .connect_lazy_with(options);
+        .connect_lazy_with(options.as_ref().clone());
     loop {
         if let Err(error) = hear(&pool, &changed).await {
             tracing::debug!(%error, "not listening for changes");

@@ -449,7 +449,7 @@ impl From<sqlx::Error> for Fault {
 fn sqlite_fault(code: u32, text: String) -> Fault {
     match code & 0xff {
         5 | 6 => Fault::Conflict(text),
-        18 | 19 | 20 => Fault::Refused(text),
+        18..=20 => Fault::Refused(text),
         _ => Fault::Passing(text),
     }
 }

@@ -18,6 +18,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -27,6 +28,12 @@ const BUSY: Duration = Duration::from_secs(6);
 const ACQUIRE: Duration = Duration::from_secs(10);
 /// How long opening waits for another process that brings the schema up to date.
 const MIGRATION: Duration = Duration::from_secs(30);
+
+/// After so many rows written, other processes get their turn. SQLite knows no queue: who waits looks
+/// again every 100 ms at most, and may never find the file free while one transaction follows another.
+const TURN: usize = 80_000;
+/// How long that turn is.
+const GAP: Duration = Duration::from_millis(110);
 
 /// The schema's steps.
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -38,6 +45,8 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     changed: Arc<Notify>,
+    /// Rows written since others had their turn.
+    written: Arc<AtomicUsize>,
 }
 
 impl Sqlite {
@@ -66,7 +75,8 @@ impl Sqlite {
         Ok(Self {
             writer: pool(1, ACQUIRE),
             readers: pool(4, ACQUIRE),
-            changed: Arc::new(Notify::new()),
+            changed: Arc::default(),
+            written: Arc::default(),
             path,
         })
     }
@@ -88,11 +98,26 @@ impl Sqlite {
     }
 
     pub(super) async fn reader(&self) -> Result<Session, Fault> {
-        Ok(Session::sqlite(self.readers.acquire().await?))
+        let connection = self.readers.acquire().await.map_err(|error| self.fault(&error))?;
+        Ok(Session::sqlite(connection))
     }
 
     pub(super) async fn writer(&self) -> Result<Session, Fault> {
-        Ok(Session::sqlite(self.writer.acquire().await?))
+        let connection = self.writer.acquire().await.map_err(|error| self.fault(&error))?;
+        Ok(Session::sqlite(connection))
+    }
+
+    /// SQLite does not say which file it cannot open.
+    fn fault(&self, error: &sqlx::Error) -> Fault {
+        Fault::Passing(format!("{}: {error}", self.path.display()))
+    }
+
+    /// Rests for a moment after every [`TURN`] rows, without a transaction.
+    pub(super) async fn give_way(&self, rows: usize) {
+        if self.written.fetch_add(rows, Ordering::Relaxed) + rows >= TURN {
+            self.written.store(0, Ordering::Relaxed);
+            tokio::time::sleep(GAP).await;
+        }
     }
 
     /// Wakes whoever waits in [`Self::wait_for_change`].

@@ -3,8 +3,8 @@
 //! Every function that writes runs within a transaction of its caller. All of them take their locks in
 //! one order: entries, totals, feed.
 
-use super::commit::Totals;
 use super::contract::{Added, Change, Filter};
+use super::keep::Totals;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value, clean};
 use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};

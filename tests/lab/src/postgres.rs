@@ -79,17 +79,18 @@ impl Postgres {
     /// # Errors
     /// Where Postgres is not installed or does not start; the message holds what it said.
     pub fn start() -> Result<Self> {
-        Self::start_with(&["fsync=off"])
+        Self::start_in(&place(), &["fsync=off"])
     }
 
-    /// Starts a server with settings (`name=value`) of your own.
+    /// Starts a server with its data in a new directory under `parent`, with settings (`name=value`) of
+    /// your own.
     ///
     /// # Errors
     /// As [`Postgres::start`].
-    pub fn start_with(settings: &[&str]) -> Result<Self> {
+    pub fn start_in(parent: &Path, settings: &[&str]) -> Result<Self> {
         let binaries = installed().ok_or_else(|| anyhow!("Postgres (initdb, postgres) is not installed"))?;
         // A short path: the name of a Unix socket holds 107 octets.
-        let directory = tempfile::Builder::new().prefix("nixie-pg-").tempdir_in(place())?;
+        let directory = tempfile::Builder::new().prefix("nixie-pg-").tempdir_in(parent)?;
         let user = if fs::metadata("/proc/self")?.uid() == 0 {
             Some(postgres_user()?)
         } else {

@@ -1,0 +1,63 @@
+//! The contract of the stores: every promise that `src/store/mod.rs` makes, held against SQLite and
+//! against a real Postgres. What needs Postgres says so and is left out where it is not installed, unless
+//! `NIXIE_REQUIRE_ALL=1`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod event;
+mod place;
+mod race;
+mod server;
+mod stage;
+mod suppression;
+
+use event::*;
+use race::*;
+use suppression::*;
+
+/// Each test of the contract over each store.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::stage::Stage::sqlite()).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                if let Some(stage) = crate::stage::Stage::postgres(stringify!($name)) {
+                    super::$name(stage).await;
+                }
+            })+
+        }
+    };
+}
+
+contract!(
+    a_second_arrival_counts_nothing,
+    duplicates_within_a_batch_count_once,
+    an_event_keeps_all_it_says,
+    what_violates_is_written_not_even_in_part,
+    nul_is_taken_out,
+    the_log_and_the_bounce_are_one_failure,
+    a_queue_id_used_again_is_another_failure,
+    a_report_is_known_by_the_message_that_left,
+    echoes_are_counted_and_not_kept,
+    lanes_come_back_as_they_were,
+    suppressions_are_written_once,
+    an_expired_suppression_is_replaced,
+    adding_keeps_what_is_there,
+    lists_are_filtered_and_paged,
+    removing_leaves_its_trace,
+    positions_and_domains_are_kept,
+    unread_messages_are_kept_once,
+    concurrent_commits_count_once,
+    concurrent_tellers_of_a_failure_count_once,
+    concurrent_signals_are_all_counted,
+    the_feed_has_no_gaps_and_never_looks_back,
+    a_change_is_heard,
+    all_is_there_after_opening_again,
+    many_open_at_once,
+);

@@ -1,0 +1,231 @@
+//! What the tests are played on: a store of its own for each, and events in the making.
+
+use jiff::{SignedDuration, Timestamp};
+use nixie::engine::decide::{self, Decision, Known, Policy, Record};
+use nixie::engine::suppression::NewSuppression;
+use nixie::engine::throttle::{LaneKey, Limits};
+use nixie::engine::verdict::{Cause, Verdict};
+use nixie::mail::address::{Address, AddressKey, LocalPart};
+use nixie::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use nixie::mail::reply::Reply;
+use nixie::store::Store;
+use nixie::store::contract::{Batch, Committed, Position};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub const POLICY: Policy = Policy {
+    local_part: LocalPart::Fold,
+    limits: Limits {
+        default_hold: Duration::from_secs(60),
+        max_hold: Duration::from_secs(3600),
+    },
+};
+
+/// A store of its own for one test; it can be opened any number of times.
+pub struct Stage {
+    pub url: String,
+    _directory: Option<TempDir>,
+}
+
+impl Stage {
+    pub fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self {
+            url: format!("sqlite://{}/state/nixie.db", directory.path().display()),
+            _directory: Some(directory),
+        }
+    }
+
+    pub fn postgres(name: &str) -> Option<Self> {
+        static SERVER: OnceLock<Option<nixie_lab::postgres::Postgres>> = OnceLock::new();
+        let server = SERVER.get_or_init(|| postgres_wanted().then(start)).as_ref()?;
+        Some(Self {
+            url: server.create_database(name).unwrap(),
+            _directory: None,
+        })
+    }
+
+    pub async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}
+
+pub fn start() -> nixie_lab::postgres::Postgres {
+    nixie_lab::postgres::Postgres::start().unwrap()
+}
+
+/// Whether the tests with Postgres run; says so where they do not.
+pub fn postgres_wanted() -> bool {
+    let required = std::env::var_os("NIXIE_REQUIRE_ALL").is_some_and(|value| value == "1");
+    let wanted = required || nixie_lab::postgres::installed().is_some();
+    if !wanted {
+        #[expect(
+            clippy::print_stderr,
+            reason = "a test that was left out must not look like one that ran"
+        )]
+        {
+            eprintln!("left out: the store contract over Postgres, which is not installed");
+        }
+    }
+    wanted
+}
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+pub fn key(address: &str) -> AddressKey {
+    Address::parse(address).unwrap().key(LocalPart::Fold)
+}
+
+/// A record in the making: a final failure told by the log, unless said otherwise.
+#[derive(Clone)]
+pub struct Telling {
+    pub event: Event,
+    cause: Cause,
+    provider: Option<&'static str>,
+}
+
+pub fn telling(name: &str, recipient: &str, second: i64) -> Telling {
+    let event = Event {
+        id: EventId::new(at(second), &[name.as_bytes()]),
+        at: at(second),
+        source: Source::Log,
+        outcome: Outcome::Failed,
+        evidence: Evidence::Fresh,
+        recipient: Address::parse(recipient).unwrap(),
+        original_recipient: None,
+        sender: Some("News@Sender.Example".into()),
+        queue_id: Some(format!("q-{name}")),
+        message_id: Some(format!("{name}@sender.example")),
+        envelope_id: None,
+        relay: Some(Relay {
+            host: "mx.example.org".into(),
+            ip: Some("192.0.2.1".into()),
+            port: Some(25),
+        }),
+        reply: Reply::parse("550 5.1.1 no such user"),
+        reported_status: "5.1.1".parse().ok(),
+        reporting_mta: None,
+        return_path: None,
+        own: true,
+    };
+    Telling {
+        event,
+        cause: Cause::UserUnknown,
+        provider: Some("google"),
+    }
+}
+
+impl Telling {
+    pub fn with(mut self, change: impl FnOnce(&mut Event)) -> Self {
+        change(&mut self.event);
+        self
+    }
+
+    pub fn delivered(self) -> Self {
+        let mut telling = self.with(|event| {
+            event.outcome = Outcome::Delivered;
+            event.reply = Reply::parse("250 2.0.0 OK");
+        });
+        telling.cause = Cause::Delivered;
+        telling
+    }
+
+    pub fn throttled(self) -> Self {
+        let mut telling = self.with(|event| {
+            event.outcome = Outcome::Deferred;
+            event.reply = Reply::parse("421 4.7.28 slow down");
+        });
+        telling.cause = Cause::RateLimited;
+        telling
+    }
+
+    /// The same failure as a report that came by LMTP.
+    pub fn reported(self, own: bool) -> Self {
+        let mut telling = self.with(|event| {
+            event.id = EventId::new(event.at, &[b"report", &event.id.0]);
+            event.source = Source::Lmtp;
+            event.own = own;
+            event.reporting_mta = Some("mx.example.org".into());
+            event.return_path = Some("bounce+1@sender.example".into());
+            event.relay = None;
+        });
+        telling.provider = None;
+        telling
+    }
+
+    pub fn record(self) -> Record {
+        let permanent = self.event.outcome == Outcome::Failed;
+        let verdict = Verdict {
+            cause: self.cause,
+            sub_cause: None,
+            scope: self.cause.scope(),
+            permanent,
+            remedy: self.cause.remedy(permanent),
+            rule: "status.5.1.1".into(),
+            hold: None,
+            advice: None,
+        };
+        let lane = self.provider.map(google);
+        Record::new(self.event, verdict, lane, POLICY.local_part)
+    }
+}
+
+pub fn google(provider: &str) -> LaneKey {
+    LaneKey {
+        provider: provider.into(),
+        egress: "default".into(),
+    }
+}
+
+pub fn batch(tellings: impl IntoIterator<Item = Telling>) -> Batch {
+    Batch {
+        records: tellings.into_iter().map(Telling::record).collect(),
+        ..Batch::default()
+    }
+}
+
+/// What the daemon decides on the batch, a second after the last event.
+pub fn decided(batch: &Batch) -> impl Fn(&Known) -> Decision + Send + Sync {
+    let records = batch.records.clone();
+    let now = records
+        .iter()
+        .map(|record| record.event.at)
+        .max()
+        .unwrap_or_default();
+    move |known| {
+        let now = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
+        decide::decide(&records, known, POLICY, &|_| None, now)
+    }
+}
+
+pub async fn commit(store: &Store, batch: &Batch) -> Committed {
+    store.commit(batch, decided(batch)).await.unwrap()
+}
+
+pub async fn outcome(store: &Store, name: &str) -> u64 {
+    let totals = store.totals().await.unwrap();
+    let found = totals.outcomes.iter().find(|(outcome, _)| outcome == name);
+    found.map_or(0, |&(_, n)| n)
+}
+
+pub fn entry(address: &str, cause: Cause) -> NewSuppression {
+    NewSuppression {
+        address: key(address),
+        cause,
+        since: at(0),
+        expires: None,
+        author: "cli alice".into(),
+        reason: "said so".into(),
+        event: None,
+    }
+}
+
+pub fn position(intake: &str, value: &str) -> Position {
+    Position {
+        intake: intake.into(),
+        value: value.into(),
+    }
+}

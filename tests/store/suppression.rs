@@ -1,0 +1,214 @@
+//! Suppressions and the change feed.
+
+use crate::stage::*;
+use nixie::engine::decide::{Decision, Known};
+use nixie::engine::suppression::NewSuppression;
+use nixie::engine::verdict::Cause;
+use nixie::store::contract::{Batch, ChangeKind, Filter};
+
+pub async fn suppressions_are_written_once(stage: Stage) {
+    let store = stage.open().await;
+    let committed = commit(
+        &store,
+        &batch([
+            telling("a", "dead@example.org", 0),
+            telling("b", "Dead@Example.org", 60),
+        ]),
+    )
+    .await;
+    let [written] = committed.suppressed.as_slice() else {
+        panic!("{committed:?}")
+    };
+    assert_eq!(written.entry.since, at(0));
+    assert_eq!(written.entry.author, "rule status.5.1.1");
+    assert_eq!(written.entry.reason, "550 5.1.1 no such user");
+    let by_address = store.suppression(&key("dead@example.org")).await.unwrap();
+    assert_eq!(by_address.as_ref(), Some(written));
+    assert_eq!(store.suppression_by_id(written.id).await.unwrap(), by_address);
+
+    let later = commit(&store, &batch([telling("c", "dead@example.org", 120)])).await;
+    assert!(later.suppressed.is_empty());
+    // a decision that does not know better changes nothing either
+    let stubborn = |_: &Known| Decision {
+        suppress: vec![entry("dead@example.org", Cause::Complaint)],
+        ..Decision::default()
+    };
+    let again = store.commit(&Batch::default(), stubborn).await.unwrap();
+    assert!(again.suppressed.is_empty());
+    assert_eq!(
+        store.suppression(&key("dead@example.org")).await.unwrap(),
+        by_address
+    );
+
+    let changes = store.changes_since(0, 10).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        (changes[0].sequence, changes[0].author.as_str()),
+        (1, "rule status.5.1.1")
+    );
+    assert_eq!(
+        changes[0].kind,
+        ChangeKind::Suppressed {
+            id: written.id,
+            address: key("dead@example.org"),
+            cause: Cause::UserUnknown,
+            since: at(0),
+            expires: None,
+        }
+    );
+}
+
+pub async fn an_expired_suppression_is_replaced(stage: Stage) {
+    let store = stage.open().await;
+    let expiring = NewSuppression {
+        expires: Some(at(100)),
+        ..entry("dead@example.org", Cause::MailboxDisabled)
+    };
+    store.add(std::slice::from_ref(&expiring), at(0)).await.unwrap();
+    let old = store
+        .suppression(&key("dead@example.org"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(old.entry, expiring);
+    assert_eq!(store.add(&[expiring], at(99)).await.unwrap().kept, 1);
+
+    let committed = commit(&store, &batch([telling("a", "dead@example.org", 200)])).await;
+    let [new] = committed.suppressed.as_slice() else {
+        panic!("{committed:?}")
+    };
+    assert!(new.id > old.id, "a number is never given twice");
+    assert_eq!(new.entry.cause, Cause::UserUnknown);
+    assert_eq!(store.suppression_by_id(old.id).await.unwrap(), None);
+    assert_eq!(
+        store.totals().await.unwrap().suppressions,
+        [(Cause::UserUnknown, 1)]
+    );
+    assert_eq!(store.changes_since(0, 10).await.unwrap().len(), 2);
+}
+
+pub async fn adding_keeps_what_is_there(stage: Stage) {
+    let store = stage.open().await;
+    store
+        .add(&[entry("user7@example.org", Cause::Complaint)], at(0))
+        .await
+        .unwrap();
+    let many: Vec<_> = (0..10_050)
+        .map(|n| entry(&format!("user{n}@example.org"), Cause::UserUnknown))
+        .chain([entry("user8@example.org", Cause::MailboxFull)])
+        .collect();
+    let added = store.add(&many, at(1)).await.unwrap();
+    assert_eq!((added.added, added.kept), (10_049, 2));
+    let again = store.add(&many, at(2)).await.unwrap();
+    assert_eq!((again.added, again.kept), (0, 10_051));
+    let cause = async |address| {
+        store
+            .suppression(&key(address))
+            .await
+            .unwrap()
+            .unwrap()
+            .entry
+            .cause
+    };
+    assert_eq!(cause("user7@example.org").await, Cause::Complaint);
+    assert_eq!(cause("user8@example.org").await, Cause::UserUnknown);
+    assert_eq!(store.feed_position().await.unwrap(), 10_050);
+    let totals = store.totals().await.unwrap();
+    assert_eq!(
+        totals.suppressions,
+        [(Cause::Complaint, 1), (Cause::UserUnknown, 10_049)]
+    );
+    assert_eq!(store.add(&[], at(3)).await.unwrap().added, 0);
+}
+
+pub async fn lists_are_filtered_and_paged(stage: Stage) {
+    let store = stage.open().await;
+    let late = NewSuppression {
+        since: at(500),
+        ..entry("c@other_domain.example", Cause::MailboxFull)
+    };
+    let entries = [
+        entry("a@example.org", Cause::UserUnknown),
+        entry("b@sub.example.org", Cause::UserUnknown),
+        late,
+        entry("d@otherxdomain.example", Cause::UserUnknown),
+    ];
+    store.add(&entries, at(0)).await.unwrap();
+    let list = async |filter: Filter| -> Vec<String> {
+        let found = store.suppressions(&filter).await.unwrap();
+        found.iter().map(|s| s.entry.address.to_string()).collect()
+    };
+    assert_eq!(list(Filter::default()).await.len(), 4);
+    let domain = |domain: &str| Filter {
+        domain: Some(domain.into()),
+        ..Filter::default()
+    };
+    assert_eq!(list(domain("Example.ORG.")).await, ["a@example.org"]);
+    assert_eq!(
+        list(domain("other_domain.example")).await,
+        ["c@other_domain.example"]
+    );
+    assert!(list(domain("%")).await.is_empty());
+    let full = Filter {
+        cause: Some(Cause::MailboxFull),
+        ..Filter::default()
+    };
+    assert_eq!(list(full).await, ["c@other_domain.example"]);
+    let since = Filter {
+        since: Some(at(500)),
+        ..Filter::default()
+    };
+    assert_eq!(list(since).await.len(), 1);
+    let page = Filter {
+        limit: 3,
+        ..Filter::default()
+    };
+    let first = store.suppressions(&page).await.unwrap();
+    let next = Filter {
+        after: first.last().map(|s| s.id),
+        ..page
+    };
+    assert_eq!(
+        (first.len(), store.suppressions(&next).await.unwrap().len()),
+        (3, 1)
+    );
+}
+
+pub async fn removing_leaves_its_trace(stage: Stage) {
+    let store = stage.open().await;
+    store
+        .add(&[entry("dead@example.org", Cause::UserUnknown)], at(0))
+        .await
+        .unwrap();
+    let address = key("dead@example.org");
+    let removed = store
+        .remove(&address, "cli bob", "he is back", at(5))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.suppression(&address).await.unwrap(), None);
+    assert_eq!(
+        store.remove(&address, "cli bob", "again", at(6)).await.unwrap(),
+        None
+    );
+    let changes = store.changes_since(1, 10).await.unwrap();
+    let [lifted] = changes.as_slice() else {
+        panic!("{changes:?}")
+    };
+    assert_eq!((lifted.sequence, lifted.at), (2, at(5)));
+    assert_eq!(
+        (lifted.author.as_str(), lifted.reason.as_str()),
+        ("cli bob", "he is back")
+    );
+    assert_eq!(
+        lifted.kind,
+        ChangeKind::Lifted {
+            id: removed.id,
+            address: address.clone()
+        }
+    );
+    assert!(store.totals().await.unwrap().suppressions.is_empty());
+    // and may be suppressed anew
+    let committed = commit(&store, &batch([telling("a", "dead@example.org", 10)])).await;
+    assert_eq!(committed.suppressed.len(), 1);
+}
