@@ -10,13 +10,14 @@
 //! `--`: `seconds=1 rounds=7`.
 #![allow(clippy::print_stdout, reason = "a bench reports to whoever started it")]
 
+use nixie::config::listen::ListenAddress;
 use nixie::engine::memory::{Entry, Memory};
 use nixie::engine::suppression::SuppressionId;
 use nixie::engine::throttle::{Lane, LaneKey, Signal, State};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
 use nixie::serve::hook::{HookSettings, Hooks, Listeners};
-use nixie::serve::listen::{Inherited, ListenAddress, Listener};
+use nixie::serve::listen::{Inherited, Listener};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Barrier};

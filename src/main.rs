@@ -1,2 +1,7 @@
-//! Nixie.
-fn main() {}
+//! The `nixie` program: see [`nixie::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nixie::cli::main()
+}

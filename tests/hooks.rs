@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its helpers included"
 )]
 
+use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{OnHeld, Settings};
 use nixie::engine::memory::{Entry, Memory};
 use nixie::engine::suppression::SuppressionId;
@@ -12,7 +13,7 @@ use nixie::engine::throttle::{Lane, LaneKey, Signal, State};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
 use nixie::serve::hook::{HookCounters, HookSettings, Hooks, Listeners};
-use nixie::serve::listen::{Inherited, ListenAddress, Listener};
+use nixie::serve::listen::{Inherited, Listener};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;

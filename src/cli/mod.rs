@@ -1,1 +1,120 @@
-//! To be written.
+//! Floor 6: the command line. Arguments come in, human output goes out; one file a command.
+//! Printing happens only here.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the room that prints"
+)]
+
+pub mod check_config;
+pub mod import;
+pub mod ingest;
+pub mod postfix;
+pub mod serve;
+pub mod status;
+pub mod suppress;
+pub mod trace;
+
+use crate::config::Settings;
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Closes the bounce loop for Postfix: reads bounces, suppresses the dead, slows down for the busy.
+#[derive(Debug, Parser)]
+#[command(name = "nixie", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration file [default: /etc/nixie/nixie.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The store, over [store] url
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// Any key, over everything else, as in --set log.source=journal
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve,
+    /// Read the configuration, the rules and the providers, and say what is wrong with them
+    CheckConfig,
+    /// Print the lines to paste into Postfix, or compare them with a Postfix
+    Postfix(postfix::PostfixArguments),
+    /// Read logs, mbox files, Maildirs and .eml files; safe to run twice
+    Ingest(ingest::IngestArguments),
+    /// Look at the suppressed addresses, and change them
+    #[command(subcommand)]
+    Suppress(suppress::SuppressCommand),
+    /// Show what is known, what is held, and how far each intake has read
+    Status,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if key.contains('.') => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected SECTION.KEY=VALUE".into()),
+    }
+}
+
+impl Arguments {
+    /// The settings of file, environment and flags.
+    ///
+    /// # Errors
+    /// Whatever is wrong with them, naming file, line and key.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let store = self.store.iter().map(|url| ("store.url", url.clone()));
+        let set = self.set.iter().map(|(key, value)| (key.as_str(), value.clone()));
+        let flags: Vec<(&str, String)> = store.chain(set).collect();
+        Ok(Settings::load(self.config.as_deref(), &flags)?)
+    }
+}
+
+/// Runs a command line and tells the exit code: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("nixie: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if matches!(arguments.command, Command::Man) {
+        return man();
+    }
+    let settings = arguments.settings()?;
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    runtime.block_on(async {
+        match &arguments.command {
+            Command::Serve => serve::run(arguments, settings).await,
+            Command::CheckConfig => check_config::run(arguments, &settings).await,
+            Command::Postfix(options) => postfix::run(options, &settings).await,
+            Command::Ingest(options) => ingest::run(options, &settings).await,
+            Command::Suppress(command) => suppress::run(command, &settings).await,
+            Command::Status => status::run(&settings).await,
+            Command::Man => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn man() -> anyhow::Result<ExitCode> {
+    let page = clap_mangen::Man::new(<Arguments as clap::CommandFactory>::command());
+    page.render(&mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}

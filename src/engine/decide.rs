@@ -11,6 +11,7 @@ use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A judged event, as it goes to the store.
 #[derive(Debug, Clone)]
@@ -91,7 +92,7 @@ pub fn decide(
     records: &[Record],
     known: &Known,
     policy: Policy,
-    provider_of: &dyn Fn(&str) -> Option<String>,
+    provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
     now: Timestamp,
 ) -> Decision {
     let mut decision = Decision::default();

@@ -129,7 +129,8 @@ impl Session {
     }
 
     /// Answers for each recipient of the message delivered, in order; what is missing is not kept.
-    pub fn answer(&mut self, kept: &[Kept]) -> Step {
+    #[must_use]
+    pub fn answer(&mut self, kept: &[Kept]) -> String {
         let mut replies = String::new();
         for index in 0..self.message.recipients.len() {
             replies.push_str(match kept.get(index) {
@@ -138,7 +139,7 @@ impl Session {
             });
         }
         self.reset();
-        Step::Send(replies)
+        replies
     }
 
     fn reset(&mut self) {
@@ -345,9 +346,7 @@ mod tests {
                     Step::Deliver(message) => {
                         let kept = vec![Kept::Yes; message.recipients.len()];
                         messages.push(message);
-                        if let Step::Send(text) = session.answer(&kept) {
-                            sent.push_str(&text);
-                        }
+                        sent.push_str(&session.answer(&kept));
                         again = true;
                     }
                 }
@@ -404,7 +403,7 @@ mod tests {
         session.feed(&SESSION[..SESSION.len() - 6]);
         assert_eq!(
             session.answer(&[Kept::Yes, Kept::NotNow]),
-            Step::Send("250 2.0.0 kept\r\n451 4.3.0 the store does not answer, try again later\r\n".into())
+            "250 2.0.0 kept\r\n451 4.3.0 the store does not answer, try again later\r\n"
         );
     }
 

@@ -1,4 +1,351 @@
-//! Floor 5: listeners, intakes, hooks and supervision: thin asynchronous shells around the engine.
+//! Floor 5: the daemon. Thin async shells around the rooms below: listeners, intakes, hooks, and the
+//! supervision that starts and stops them. No SQL, no judgement.
+//!
+//! **Start**: addresses are bound first (a taken port is an error before anything else happens), then
+//! the hooks answer, open until the memory is loaded, then the intakes run. **Stop** (SIGTERM, SIGINT):
+//! intakes take nothing new and finish what they have begun, the keeper commits what was handed in,
+//! the hooks finish their answers. **Failure**: with the store down the daemon starts and runs all the
+//! same; hooks answer from memory and intakes have their senders keep the mail.
 
+pub mod accept;
+pub mod feed;
 pub mod hook;
+pub mod http;
+pub mod journal;
+pub mod keeper;
 pub mod listen;
+pub mod lmtp;
+pub mod log;
+pub mod reload;
+pub mod tail;
+
+use crate::clock;
+use crate::config::listen::ListenAddress;
+use crate::config::{LogSource, Settings, default_listen};
+use crate::engine::answer;
+use crate::engine::decide::Policy;
+use crate::engine::memory::Memory;
+use crate::engine::provider::Providers;
+use crate::engine::rule::RuleSet;
+use crate::store::Store;
+use accept::AsyncListener;
+use anyhow::Context as _;
+use hook::{HookSettings, Hooks, Listeners};
+use keeper::{Bench, Keeper, KeeperCounters};
+use listen::{Inherited, Listener};
+use parking_lot::RwLock;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+/// How often the watchdog looks.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// A daemon that is up.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What listens where, as (part, address).
+    pub listening: Vec<(&'static str, String)>,
+    /// The store's URL, without a password.
+    pub store: String,
+    settings: Settings,
+    bench: Arc<RwLock<Arc<Bench>>>,
+    hooks: Arc<Hooks>,
+    keeper: tokio::task::JoinHandle<()>,
+    intakes: JoinSet<()>,
+    rest: JoinSet<()>,
+    stop_intakes: CancellationToken,
+    stop_rest: CancellationToken,
+}
+
+/// Rules, providers and policy from the settings.
+///
+/// # Errors
+/// Everything that is wrong with the operator's rules and providers, with file and line.
+pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
+    let providers = match settings.rules.providers.as_os_str().is_empty() {
+        true => Providers::shipped()?,
+        false => {
+            let path = &settings.rules.providers;
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("[rules] providers: {}", path.display()))?;
+            Providers::parse(&text, &path.display().to_string())?
+        }
+    };
+    let files = rule_files(&settings.rules.dir)?;
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let rules = RuleSet::with_operator(&files, &providers).map_err(|errors| {
+        let all: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("the rules have mistakes:\n{}", all.join("\n"))
+    })?;
+    let policy = Policy {
+        local_part: settings.address.local_part,
+        limits: (&settings.throttle).into(),
+    };
+    Ok(Bench {
+        rules,
+        providers,
+        egress: settings.egress.name.clone(),
+        policy,
+    })
+}
+
+/// The operator's rule files, in the order of their names, as (path, text).
+fn rule_files(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    if directory.as_os_str().is_empty() {
+        return Ok(Vec::new());
+    }
+    let said = || format!("[rules] dir: {}", directory.display());
+    let entries = std::fs::read_dir(directory).with_context(said)?;
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .with_context(said)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    let read = |path: std::path::PathBuf| {
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok((path.display().to_string(), text))
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The sockets of all parts, bound.
+#[derive(Debug)]
+struct Bound {
+    policy: Option<Listener>,
+    socketmap: Option<Listener>,
+    lmtp: Option<Listener>,
+    http: Option<Listener>,
+}
+
+impl Bound {
+    /// Binds what is configured, the defaults where nothing is; sockets from systemd come first.
+    fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let mut inherited = Inherited::from_env()?;
+        let mut bind =
+            |part: &str, listen: &Option<ListenAddress>, default: &str| -> anyhow::Result<Option<Listener>> {
+                let address = match listen {
+                    Some(address) => address.clone(),
+                    None => default.parse()?,
+                };
+                Ok(Listener::bind(part, &address, &mut inherited)?)
+            };
+        let bound = Self {
+            policy: bind("policy", &settings.policy.listen, default_listen::POLICY)?,
+            socketmap: bind("socketmap", &settings.socketmap.listen, default_listen::SOCKETMAP)?,
+            lmtp: bind("lmtp", &settings.lmtp.listen, default_listen::LMTP)?,
+            http: bind("http", &settings.http.listen, default_listen::HTTP)?,
+        };
+        for name in inherited.unused() {
+            warn!(
+                name,
+                "systemd handed over a socket that no part goes by: expected policy, socketmap, lmtp or http"
+            );
+        }
+        Ok(bound)
+    }
+
+    /// What listens where.
+    fn addresses(&self) -> Vec<(&'static str, String)> {
+        let parts = [
+            ("policy", &self.policy),
+            ("socketmap", &self.socketmap),
+            ("lmtp", &self.lmtp),
+            ("http", &self.http),
+        ];
+        let address = |listener: &Option<Listener>| {
+            listener
+                .as_ref()
+                .map_or("off".to_owned(), |l| l.address().to_string())
+        };
+        parts
+            .into_iter()
+            .map(|(part, listener)| (part, address(listener)))
+            .collect()
+    }
+}
+
+/// The hooks' settings.
+fn hook_settings(settings: &Settings) -> HookSettings {
+    let defaults = HookSettings::default();
+    HookSettings {
+        threads: if settings.hooks.threads == 0 {
+            defaults.threads
+        } else {
+            settings.hooks.threads
+        },
+        idle_timeout: settings.hooks.idle_timeout.0,
+        request_timeout: settings.hooks.request_timeout.0,
+        max_connections: settings.hooks.max_connections,
+        answers: answers(settings),
+        ..defaults
+    }
+}
+
+/// What the hooks' answers depend on.
+fn answers(settings: &Settings) -> answer::Settings {
+    answer::Settings {
+        local_part: settings.address.local_part,
+        egress: settings.egress.name.clone(),
+        held: settings.policy.on_hold,
+        unloaded: settings.hooks.until_loaded,
+        ..answer::Settings::default()
+    }
+}
+
+impl Daemon {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// Bad rules, a bad store URL, an address that cannot be bound. A store that does not answer is
+    /// not an error.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let url = settings.store_url()?;
+        let store = Store::connect_lazy(&url).await?;
+        let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
+        let bound = Bound::bind(&settings)?;
+        let listening = bound.addresses();
+        let memory = Arc::new(Memory::new());
+        let listeners = Listeners {
+            policy: bound.policy,
+            socketmap: bound.socketmap,
+        };
+        let hooks = Arc::new(Hooks::start(
+            listeners,
+            &hook_settings(&settings),
+            Arc::clone(&memory),
+        )?);
+        let counters = Arc::new(KeeperCounters::default());
+        let (keeper, handle) = Keeper::new(
+            store.clone(),
+            Arc::clone(&memory),
+            Arc::clone(&bench),
+            Arc::clone(&counters),
+        );
+        let keeper = tokio::spawn(keeper.run());
+        let (stop_intakes, stop_rest) = (CancellationToken::new(), CancellationToken::new());
+        let (mut intakes, mut rest) = (JoinSet::new(), JoinSet::new());
+        rest.spawn(feed::follow(
+            store.clone(),
+            Arc::clone(&memory),
+            stop_rest.clone(),
+        ));
+        let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
+        if let Some(listener) = bound.lmtp {
+            let (host, size) = (host_name(), settings.lmtp.max_size);
+            let intake = lmtp::Lmtp::new(
+                handle.clone(),
+                host,
+                size,
+                Arc::clone(&lmtp_counters),
+                stop_intakes.clone(),
+            );
+            intakes.spawn(intake.run(AsyncListener::new(listener)?));
+        }
+        let log_counters = Arc::new(log::LogCounters::default());
+        if settings.log.source != LogSource::Off {
+            let intake = log::LogIntake::new(&settings.log, store.clone(), handle, Arc::clone(&log_counters));
+            intakes.spawn(intake.run(stop_intakes.clone()));
+        }
+        if let Some(listener) = bound.http {
+            let listener = AsyncListener::new(listener)?;
+            let view = http::View {
+                memory: Arc::clone(&memory),
+                store: store.clone(),
+                hooks: Arc::clone(&hooks),
+                keeper: counters,
+                lmtp: lmtp_counters,
+                log: log_counters,
+            };
+            let stop = stop_rest.clone();
+            rest.spawn(async move {
+                if let Err(error) = http::run(listener, view, stop).await {
+                    error!(%error, "the HTTP listener failed");
+                }
+            });
+        }
+        let store = store.describe();
+        Ok(Self {
+            listening,
+            store,
+            settings,
+            bench,
+            hooks,
+            keeper,
+            intakes,
+            rest,
+            stop_intakes,
+            stop_rest,
+        })
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops in order. `reload` gives the settings anew on SIGHUP.
+    ///
+    /// # Errors
+    /// Where signals cannot be caught.
+    pub async fn run(mut self, reload: impl Fn() -> anyhow::Result<Settings>) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut watch = tokio::time::interval(WATCH);
+        let watchdog = sd_notify::watchdog_enabled().is_some();
+        notify(&[sd_notify::NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => {
+                    notify(&[sd_notify::NotifyState::Reloading]);
+                    reload::reload(&mut self.settings, &self.bench, &self.hooks, reload());
+                    notify(&[sd_notify::NotifyState::Ready]);
+                }
+                _ = watch.tick() => match self.hooks.stalled(clock::monotonic()) {
+                    // A hung hook stops Postfix's queue manager: better to be restarted by systemd.
+                    Some(stall) => error!(thread = stall.thread, silent = ?stall.silent, "a hook hangs; the watchdog is not fed"),
+                    None if watchdog => notify(&[sd_notify::NotifyState::Watchdog]),
+                    None => {}
+                },
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    async fn stop(mut self) {
+        info!("stopping: finishing what was accepted");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        self.stop_intakes.cancel();
+        while self.intakes.join_next().await.is_some() {}
+        if self.keeper.await.is_err() {
+            error!("the keeper failed");
+        }
+        self.stop_rest.cancel();
+        while self.rest.join_next().await.is_some() {}
+        // The last holder stops the hooks, which blocks for a moment: nothing else is left to do.
+        drop(self.hooks);
+        info!("stopped");
+    }
+}
+
+fn notify(states: &[sd_notify::NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// The name that the LMTP greeting gives: the kernel's, or `localhost`.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}

@@ -85,6 +85,15 @@ impl Store {
         }
     }
 
+    /// The URL, without a password.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Sqlite(store) => store.describe(),
+            Self::Postgres(store) => store.describe(),
+        }
+    }
+
     /// Brings the schema up to date; of several processes one does it and the others wait. For SQLite,
     /// creates the file and its directory (mode 0600 and 0700) where they are missing.
     ///

@@ -73,6 +73,20 @@ impl Drop for Listener {
 }
 
 impl Postgres {
+    /// The server and the database, without a password.
+    pub(super) fn describe(&self) -> String {
+        let options = self.pool.connect_options();
+        let database = options.get_database().unwrap_or("");
+        match options.get_socket() {
+            Some(directory) => format!("postgres:///{database}?host={}", directory.display()),
+            None => format!(
+                "postgres://{}:{}/{database}",
+                options.get_host(),
+                options.get_port()
+            ),
+        }
+    }
+
     /// Reads the URL; connects to nothing.
     pub(super) fn new(url: &str) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)

@@ -50,6 +50,11 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
+    /// The URL.
+    pub(super) fn describe(&self) -> String {
+        format!("sqlite://{}", self.path.display())
+    }
+
     /// Reads the URL; opens nothing.
     pub(super) fn new(url: &str) -> Result<Self, StoreError> {
         let refuse = |problem: &str| StoreError::Url {

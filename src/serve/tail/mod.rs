@@ -73,6 +73,20 @@ impl Tail {
     }
 }
 
+/// How many octets of the log at `path` are still to be read behind a position; `None` where the position is
+/// in a file of another name (a rotation that was not followed yet), or nowhere.
+#[must_use]
+pub fn lag(path: &Path, position: &str) -> Option<u64> {
+    let position: Position = serde_json::from_str(position).ok()?;
+    let metadata = std::fs::metadata(path).ok()?;
+    let same = position::Identity::from(&metadata)
+        == position::Identity {
+            dev: position.dev,
+            inode: position.inode,
+        };
+    same.then(|| metadata.len().saturating_sub(position.offset))
+}
+
 /// The thread: until nobody listens.
 fn run(path: &Path, mut follower: Follower, sender: &mpsc::Sender<io::Result<Chunk>>) {
     let (_watcher, notices) = watch(path);

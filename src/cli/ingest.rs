@@ -1,0 +1,280 @@
+//! `nixie ingest`: a backlog. Logs, mbox files, Maildirs and single messages are told apart by their
+//! first octets, read with a progress bar, and handed to the same keeper as the daemon's intakes.
+//!
+//! Safe to run twice, and safe beside a running daemon: every event has a deterministic id and counts
+//! once. A file that cannot be read is named, the rest is done, and the exit code is 1.
+
+use crate::clock;
+use crate::config::Settings;
+use crate::engine::memory::Memory;
+use crate::mail::event::Source;
+use crate::mail::message::{self, Envelope};
+use crate::postfix::log::{Calendar, HeaderError, Joiner, Line, LineError, decode};
+use crate::serve::keeper::{Handle, Intake, KeepError, Keeper, KeeperCounters};
+use crate::store::Store;
+use anyhow::bail;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use mail_parser::mailbox::mbox::MessageIterator;
+use parking_lot::RwLock;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Events handed in at once.
+const CHUNK: usize = 2000;
+/// Queue ids that the joiner remembers.
+const JOINED: usize = 200_000;
+/// The longest log line that is read, in octets; Postfix cuts its own at 2,050.
+const MAX_LINE: usize = 64 * 1024;
+/// The largest message that is read whole; what follows is passed over, as over LMTP.
+const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
+
+/// Arguments of `nixie ingest`.
+#[derive(Debug, Args)]
+pub struct IngestArguments {
+    /// Log files, mbox files, Maildirs, messages, or directories of any of them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Log,
+    Mbox,
+    Message,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Tally {
+    lines: u64,
+    messages: u64,
+    reports: u64,
+    others: u64,
+    unreadable: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where the store does not answer: what was committed before stays, and the next run goes on.
+pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let mut failed = 0usize;
+    let mut files = Vec::new();
+    for path in &options.paths {
+        if let Err(error) = collect(path, &mut files) {
+            eprintln!("{}: {error:#}", path.display());
+            failed += 1;
+        }
+    }
+    let store = Store::open(&settings.store_url()?).await?;
+    let bench = Arc::new(RwLock::new(Arc::new(crate::serve::bench(settings)?)));
+    let counters = Arc::new(KeeperCounters::default());
+    let (keeper, handle) = Keeper::new(store, Arc::new(Memory::new()), bench, Arc::clone(&counters));
+    let keeper = tokio::spawn(keeper.run());
+    let total = files
+        .iter()
+        .filter_map(|file| file.metadata().ok())
+        .map(|metadata| metadata.len())
+        .sum();
+    let style = ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {msg} {eta}")?;
+    let mut ingest = Ingest {
+        handle,
+        bar: ProgressBar::new(total).with_style(style),
+        tally: Tally::default(),
+        pending: Intake::default(),
+    };
+    for file in &files {
+        if let Err(error) = ingest.file(file, settings).await {
+            if error.is::<KeepError>() {
+                // The store, and not the file: the others would fail as well.
+                return Err(error);
+            }
+            ingest.bar.suspend(|| eprintln!("{}: {error:#}", file.display()));
+            failed += 1;
+        }
+    }
+    ingest.flush().await?;
+    ingest.bar.finish_and_clear();
+    let tally = ingest.tally;
+    drop(ingest.handle);
+    keeper.await?;
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    println!(
+        "{} files, {} log lines, {} messages",
+        files.len(),
+        tally.lines,
+        tally.messages
+    );
+    println!(
+        "{} reports; {} messages that are none",
+        tally.reports, tally.others
+    );
+    println!(
+        "{} new events, {} seen before",
+        count(&counters.events),
+        count(&counters.duplicates)
+    );
+    println!("{} addresses suppressed", count(&counters.suppressions));
+    if tally.unreadable > 0 {
+        println!(
+            "{} log lines about deliveries could not be read",
+            tally.unreadable
+        );
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The files of a path: itself, or all beneath it in the order of their names. A Maildir's `tmp` holds
+/// what is not delivered yet.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    if !path.metadata()?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let maildir = path.join("cur").is_dir() && path.join("new").is_dir();
+    let mut entries = std::fs::read_dir(path)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    entries.sort();
+    for entry in entries {
+        if !(maildir && entry.ends_with("tmp")) {
+            collect(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells what a file holds by its first line.
+fn form(file: &Path, reader: &mut impl BufRead) -> anyhow::Result<Form> {
+    let head = reader.fill_buf()?;
+    if head.starts_with(b"From ") {
+        return Ok(Form::Mbox);
+    }
+    if head.starts_with(&[0x1f, 0x8b])
+        || head.starts_with(b"BZh")
+        || head.starts_with(b"\xfd7zXZ")
+        || head.starts_with(b"\x28\xb5\x2f\xfd")
+    {
+        bail!("expected a log or mail, found compressed data; unpack it first");
+    }
+    let first = head.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    let text = decode(first);
+    let mut calendar = Calendar::new(clock::now(), jiff::tz::TimeZone::UTC);
+    match Line::parse(&text, &mut calendar) {
+        Ok(_) => Ok(Form::Log),
+        Err(LineError::Header(HeaderError::Time))
+            if file.extension().is_none_or(|extension| extension != "log") =>
+        {
+            Ok(Form::Message)
+        }
+        // A foreign line is a log line all the same: the first of a mail.log is often another daemon's.
+        Err(_) => Ok(Form::Log),
+    }
+}
+
+/// An ingest under way.
+struct Ingest {
+    handle: Handle,
+    bar: ProgressBar,
+    tally: Tally,
+    pending: Intake,
+}
+
+impl Ingest {
+    async fn file(&mut self, file: &Path, settings: &Settings) -> anyhow::Result<()> {
+        let open = File::open(file)?;
+        let modified = open
+            .metadata()?
+            .modified()
+            .ok()
+            .and_then(|at| Timestamp::try_from(at).ok());
+        let mut reader = BufReader::with_capacity(256 * 1024, open);
+        match form(file, &mut reader)? {
+            Form::Log => {
+                let calendar = Calendar::new(modified.unwrap_or_else(clock::now), settings.log.zone());
+                self.log(reader, calendar).await
+            }
+            Form::Mbox => self.mbox(reader).await,
+            Form::Message => {
+                let mut raw = Vec::new();
+                reader.take(MAX_MESSAGE).read_to_end(&mut raw)?;
+                self.bar.inc(raw.len() as u64);
+                self.message(&raw).await
+            }
+        }
+    }
+
+    async fn log(&mut self, mut reader: impl BufRead, mut calendar: Calendar) -> anyhow::Result<()> {
+        let mut joiner = Joiner::new(JOINED);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let octets = (&mut reader).take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
+            if octets == 0 {
+                break;
+            }
+            self.tally.lines += 1;
+            self.bar.inc(octets as u64);
+            if let Ok(line) = Line::parse(&decode(&line), &mut calendar) {
+                joiner.push(&line, &mut self.pending.events);
+            }
+            self.flush_when_full().await?;
+        }
+        self.tally.unreadable += joiner.unreadable();
+        Ok(())
+    }
+
+    async fn mbox(&mut self, reader: impl BufRead) -> anyhow::Result<()> {
+        for message in MessageIterator::new(reader) {
+            let message = message
+                .map_err(|_| anyhow::anyhow!("expected an mbox message, found none that can be read"))?;
+            self.bar.inc(message.contents().len() as u64);
+            self.message(message.contents()).await?;
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, raw: &[u8]) -> anyhow::Result<()> {
+        self.tally.messages += 1;
+        let reading = message::read(raw);
+        let events = message::events(&reading, Envelope::default(), Source::File, clock::now());
+        if events.is_empty() {
+            self.tally.others += 1;
+        } else {
+            self.tally.reports += 1;
+        }
+        self.pending.events.extend(events);
+        self.flush_when_full().await
+    }
+
+    async fn flush_when_full(&mut self) -> anyhow::Result<()> {
+        if self.pending.events.len() >= CHUNK {
+            self.flush().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<()> {
+        let intake = std::mem::take(&mut self.pending);
+        if !intake.events.is_empty() {
+            self.bar.set_message(format!(
+                "{} lines, {} messages",
+                self.tally.lines, self.tally.messages
+            ));
+            self.handle.keep(intake).await?;
+        }
+        Ok(())
+    }
+}

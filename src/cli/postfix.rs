@@ -1,0 +1,304 @@
+//! `nixie postfix`: the lines to paste into Postfix, and `--check`, which compares them with a Postfix
+//! that is there (`postconf -n`, `postconf -M`, `postconf -P`). Exit code 1 where something is missing.
+
+use crate::config::listen::ListenAddress;
+use crate::config::{Settings, default_listen};
+use anyhow::Context as _;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::process::Command;
+
+/// Arguments of `nixie postfix`.
+#[derive(Debug, Args)]
+pub struct PostfixArguments {
+    /// Compare with the Postfix of this machine and say what is missing
+    #[arg(long)]
+    pub check: bool,
+    /// Postfix's configuration directory [default: Postfix's own]
+    #[arg(long, value_name = "DIR", requires = "check")]
+    pub postfix_config: Option<PathBuf>,
+    /// The domain that your return paths are in
+    #[arg(long, value_name = "DOMAIN", default_value = "bounces.example.org")]
+    pub bounce_domain: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Where `postconf` cannot be run.
+pub async fn run(options: &PostfixArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if !options.check {
+        print!("{}", lines(settings, &options.bounce_domain));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let found = Found::read(options.postfix_config.as_deref()).await?;
+    let findings = compare(&found, settings);
+    let missing = findings.iter().filter(|finding| !finding.good).count();
+    for finding in &findings {
+        println!(
+            "{:8} {}",
+            if finding.good { "ok" } else { "missing" },
+            finding.text
+        );
+    }
+    if missing > 0 {
+        println!(
+            "\n{missing} of {} are missing; `nixie postfix` prints the lines.",
+            findings.len()
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An address as Postfix spells it, where the part listens at all.
+fn endpoint(listen: Option<&ListenAddress>, default: &str) -> Option<String> {
+    match listen {
+        Some(address) => address.to_postfix(),
+        None => Some(format!("inet:{default}")),
+    }
+}
+
+/// The lines to paste, for what is switched on.
+#[must_use]
+pub fn lines(settings: &Settings, bounce_domain: &str) -> String {
+    let mut text = String::from("# /etc/postfix/main.cf\n");
+    if let Some(socketmap) = endpoint(settings.socketmap.listen.as_ref(), default_listen::SOCKETMAP) {
+        text.push_str(&format!(
+            "# Suppressed and held mail, at each delivery attempt. Put your own transport maps behind it.\n\
+             transport_maps = socketmap:{socketmap}:transport\n"
+        ));
+    }
+    if let Some(policy) = endpoint(settings.policy.listen.as_ref(), default_listen::POLICY) {
+        text.push_str(&format!(
+            "# Suppressed recipients, at RCPT. First in your own list; with Nixie gone, mail flows on.\n\
+             smtpd_recipient_restrictions =\n    check_policy_service {{ {policy}, timeout=3s, default_action=DUNNO }},\n    \
+             permit_mynetworks, reject_unauth_destination\n"
+        ));
+    }
+    if let Some(lmtp) = endpoint(settings.lmtp.listen.as_ref(), default_listen::LMTP) {
+        text.push_str(&format!(
+            "# Bounces that come back later. Use a domain of your own for return paths, as in\n\
+             # bounce+1234@{bounce_domain}.\n\
+             virtual_mailbox_domains = {bounce_domain}\nvirtual_transport = lmtp:{lmtp}\nrecipient_delimiter = +\n"
+        ));
+    }
+    if endpoint(settings.socketmap.listen.as_ref(), default_listen::SOCKETMAP).is_some() {
+        text.push_str(
+            "\n# /etc/postfix/master.cf\n\
+             # smtpd must not ask the transport map (it is for delivery attempts only): give it a resolver of its\n\
+             # own. Add the -o line to every smtpd in the file (smtp, submission, submissions, smtps).\n\
+             smtp       inet  n  -  y  -  -  smtpd\n    -o rewrite_service_name=rewrite-in\n\
+             rewrite-in unix  -  -  y  -  -  trivial-rewrite\n    -o transport_maps=\n",
+        );
+    }
+    text
+}
+
+/// What a Postfix says of itself.
+#[derive(Debug, Default)]
+struct Found {
+    /// `postconf -n`: name and value.
+    main: Vec<(String, String)>,
+    /// `postconf -M`: a line a service.
+    services: Vec<String>,
+    /// `postconf -P`: service/type/name = value.
+    overrides: Vec<(String, String)>,
+}
+
+impl Found {
+    async fn read(directory: Option<&std::path::Path>) -> anyhow::Result<Self> {
+        let pairs = |text: String| {
+            text.lines()
+                .filter_map(|line| line.split_once('='))
+                .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+                .collect()
+        };
+        Ok(Self {
+            main: pairs(postconf(directory, "-n").await?),
+            services: postconf(directory, "-M")
+                .await?
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+            overrides: pairs(postconf(directory, "-P").await?),
+        })
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.main
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, value)| value)
+    }
+}
+
+async fn postconf(directory: Option<&std::path::Path>, option: &str) -> anyhow::Result<String> {
+    let mut command = Command::new("postconf");
+    if let Some(directory) = directory {
+        command.arg("-c").arg(directory);
+    }
+    let output = command
+        .arg(option)
+        .output()
+        .await
+        .context("running postconf: is Postfix installed and in PATH?")?;
+    if !output.status.success() {
+        anyhow::bail!(
+            "postconf {option}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// One thing looked for.
+struct Finding {
+    good: bool,
+    text: String,
+}
+
+fn compare(found: &Found, settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut look = |good: bool, text: String| findings.push(Finding { good, text });
+    if let Some(socketmap) = endpoint(settings.socketmap.listen.as_ref(), default_listen::SOCKETMAP) {
+        let map = format!("socketmap:{socketmap}:transport");
+        look(
+            found.value("transport_maps").contains(&map),
+            format!("main.cf: transport_maps has {map}"),
+        );
+        let resolver = found
+            .services
+            .iter()
+            .any(|line| line.starts_with("rewrite-in") && line.contains("trivial-rewrite"))
+            && found
+                .overrides
+                .iter()
+                .any(|(name, value)| name == "rewrite-in/unix/transport_maps" && value.is_empty());
+        look(
+            resolver,
+            "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps=".into(),
+        );
+        for service in found
+            .services
+            .iter()
+            .filter(|line| line.split_whitespace().nth(7) == Some("smtpd"))
+        {
+            let mut words = service.split_whitespace();
+            let name = format!("{}/{}", words.next().unwrap_or(""), words.next().unwrap_or(""));
+            let wanted = format!("{name}/rewrite_service_name");
+            let good = found
+                .overrides
+                .iter()
+                .any(|(key, value)| *key == wanted && value == "rewrite-in");
+            look(
+                good,
+                format!("master.cf: smtpd {name} has -o rewrite_service_name=rewrite-in"),
+            );
+        }
+    }
+    if let Some(policy) = endpoint(settings.policy.listen.as_ref(), default_listen::POLICY) {
+        let value = found.value("smtpd_recipient_restrictions");
+        let good = value.contains("check_policy_service") && value.contains(&policy);
+        look(
+            good,
+            format!("main.cf: smtpd_recipient_restrictions has check_policy_service {policy}"),
+        );
+        let open = value.contains("default_action=DUNNO") || value.contains("default_action = DUNNO");
+        look(
+            open,
+            "main.cf: that policy service has default_action=DUNNO, so that mail flows with Nixie gone"
+                .into(),
+        );
+    }
+    if let Some(lmtp) = endpoint(settings.lmtp.listen.as_ref(), default_listen::LMTP) {
+        let wanted = format!("lmtp:{lmtp}");
+        let maps = found.value("transport_maps").contains(&wanted);
+        let good = found.value("virtual_transport") == wanted || maps;
+        look(good, format!("main.cf: virtual_transport = {wanted}"));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Listener;
+
+    fn found() -> Found {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Found {
+            main: vec![
+                pair(
+                    "transport_maps",
+                    "socketmap:inet:127.0.0.1:7461:transport, hash:/etc/postfix/transport",
+                ),
+                pair(
+                    "smtpd_recipient_restrictions",
+                    "check_policy_service { inet:127.0.0.1:7460, timeout=3s, default_action=DUNNO }, permit_mynetworks",
+                ),
+                pair("virtual_transport", "lmtp:inet:127.0.0.1:7463"),
+            ],
+            services: vec![
+                "smtp inet n - y - - smtpd -o rewrite_service_name=rewrite-in".into(),
+                "rewrite-in unix - - y - - trivial-rewrite -o transport_maps=".into(),
+            ],
+            overrides: vec![
+                pair("smtp/inet/rewrite_service_name", "rewrite-in"),
+                pair("rewrite-in/unix/transport_maps", ""),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_complete_postfix_has_nothing_missing() {
+        assert!(
+            compare(&found(), &Settings::default())
+                .iter()
+                .all(|finding| finding.good)
+        );
+    }
+
+    #[test]
+    fn each_thing_missing_is_named() {
+        let mut without = found();
+        without.overrides.clear();
+        let missing: Vec<String> = compare(&without, &Settings::default())
+            .into_iter()
+            .filter(|f| !f.good)
+            .map(|f| f.text)
+            .collect();
+        assert_eq!(
+            missing,
+            [
+                "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps=",
+                "master.cf: smtpd smtp/inet has -o rewrite_service_name=rewrite-in"
+            ]
+        );
+        assert!(
+            compare(&Found::default(), &Settings::default())
+                .iter()
+                .all(|finding| !finding.good)
+        );
+    }
+
+    #[test]
+    fn what_is_off_is_left_out() {
+        let off = Listener {
+            listen: Some(ListenAddress::Off),
+        };
+        let text = lines(
+            &Settings {
+                socketmap: off,
+                ..Settings::default()
+            },
+            "b.test",
+        );
+        assert!(
+            !text.contains("transport_maps")
+                && text.contains("check_policy_service")
+                && text.contains("b.test")
+        );
+    }
+}

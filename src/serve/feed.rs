@@ -1,0 +1,134 @@
+//! The feed follower: brings the memory up to the store, and keeps it there.
+//!
+//! At start it notes the feed's place, reads all there is, and from then on follows the changes from
+//! that place: what is changed while it reads is met again, and applying it twice changes nothing.
+//! Until the first reading is complete the hooks fail open. With the store down it waits and goes on
+//! where it stood; the memory stays as it was.
+
+use crate::engine::memory::{Entry, Memory};
+use crate::engine::suppression::Suppression;
+use crate::store::Store;
+use crate::store::contract::{ChangeKind, Filter, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// How often the feed is looked at where nothing wakes us.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// How long to wait for a store that does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// Rows a page.
+const PAGE: u32 = 10_000;
+
+/// Loads the memory and follows the feed until told to stop.
+pub async fn follow(store: Store, memory: Arc<Memory>, stop: CancellationToken) {
+    let mut sequence = None;
+    let mut failing = false;
+    loop {
+        let result = match sequence {
+            None => load(&store, &memory).await,
+            Some(sequence) => catch_up(&store, &memory, sequence).await,
+        };
+        let pause = match result {
+            Ok(reached) => {
+                if failing {
+                    info!("the store answers again");
+                    failing = false;
+                }
+                sequence = Some(reached);
+                INTERVAL
+            }
+            Err(error) => {
+                if !failing {
+                    warn!(%error, loaded = memory.is_loaded(), "the store does not answer; hooks go on from memory");
+                    failing = true;
+                }
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            () = store.wait_for_change(), if !failing => {}
+        }
+    }
+}
+
+/// Reads everything; returns the place in the feed from which to follow.
+async fn load(store: &Store, memory: &Memory) -> Result<i64, StoreError> {
+    store.migrate().await?;
+    let sequence = store.feed_position().await?;
+    let mut filter = Filter {
+        limit: PAGE,
+        ..Filter::default()
+    };
+    let mut count = 0usize;
+    loop {
+        let page = store.suppressions(&filter).await?;
+        count += page.len();
+        for suppression in &page {
+            memory.suppress(&suppression.entry.address, &entry_of(suppression));
+        }
+        match page.last() {
+            Some(last) => filter.after = Some(last.id),
+            None => break,
+        }
+    }
+    for (domain, provider) in store.domains().await? {
+        memory.set_provider(&domain, &provider);
+    }
+    for (key, lane) in store.lanes().await? {
+        memory.set_lane(key, lane);
+    }
+    memory.set_loaded();
+    info!(suppressions = count, "memory loaded");
+    Ok(sequence)
+}
+
+/// Applies what changed since `sequence`; returns how far that is.
+async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i64, StoreError> {
+    loop {
+        let changes = store.changes_since(sequence, PAGE).await?;
+        let Some(last) = changes.last() else {
+            return Ok(sequence);
+        };
+        sequence = last.sequence;
+        for change in changes {
+            match change.kind {
+                ChangeKind::Suppressed {
+                    id,
+                    address,
+                    cause,
+                    since,
+                    expires,
+                } => {
+                    memory.suppress(
+                        &address,
+                        &Entry {
+                            id,
+                            cause,
+                            since,
+                            expires,
+                        },
+                    );
+                }
+                ChangeKind::Lifted { id, address } => {
+                    memory.lift(&address, id);
+                }
+            }
+        }
+    }
+}
+
+/// What the memory keeps of a suppression.
+#[must_use]
+pub fn entry_of(suppression: &Suppression) -> Entry {
+    let entry = &suppression.entry;
+    Entry {
+        id: suppression.id,
+        cause: entry.cause,
+        since: entry.since,
+        expires: entry.expires,
+    }
+}

@@ -1,0 +1,263 @@
+//! The HTTP listener: `/healthz` (the process lives and its hooks answer), `/readyz` (the memory is
+//! loaded and the store answers) and `/metrics` (Prometheus text format, OpenMetrics 1.0).
+
+use super::hook::{Counts, Hooks};
+use super::keeper::KeeperCounters;
+use super::lmtp::LmtpCounters;
+use super::log::LogCounters;
+use crate::clock;
+use crate::engine::memory::Memory;
+use crate::store::Store;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A store that takes longer is not ready.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the listener shows.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The state that hooks answer from.
+    pub memory: Arc<Memory>,
+    /// The store.
+    pub store: Store,
+    /// The hooks.
+    pub hooks: Arc<Hooks>,
+    /// The keeper's counters.
+    pub keeper: Arc<KeeperCounters>,
+    /// The LMTP intake's counters.
+    pub lmtp: Arc<LmtpCounters>,
+    /// The log intake's counters.
+    pub log: Arc<LogCounters>,
+}
+
+/// Serves until told to stop; requests in hand are finished.
+///
+/// # Errors
+/// Where the listener itself fails.
+pub async fn run(
+    listener: super::accept::AsyncListener,
+    view: View,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(view);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+}
+
+async fn healthz(State(view): State<View>) -> (StatusCode, String) {
+    match view.hooks.stalled(clock::monotonic()) {
+        None => (StatusCode::OK, "ok\n".into()),
+        Some(stall) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("hook thread {} is silent for {:?}\n", stall.thread, stall.silent),
+        ),
+    }
+}
+
+async fn readyz(State(view): State<View>) -> (StatusCode, String) {
+    if !view.memory.is_loaded() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the memory is not loaded yet; hooks fail open\n".into(),
+        );
+    }
+    match tokio::time::timeout(PATIENCE, view.store.check()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ready\n".into()),
+        Ok(Err(error)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{error}; hooks answer from memory\n"),
+        ),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the store is slow; hooks answer from memory\n".into(),
+        ),
+    }
+}
+
+async fn metrics(State(view): State<View>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry(&view)) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+type Labels = Vec<(String, String)>;
+
+/// The present values. The counters live with what they count; a registry is made for each scrape.
+fn registry(view: &View) -> Registry {
+    let mut registry = Registry::with_prefix("nixie");
+    let now = clock::now();
+    let lanes: Family<Labels, Gauge> = Family::default();
+    for (key, lane) in view.memory.lanes() {
+        let held = lane
+            .held_until(now)
+            .map_or(0, |until| until.as_second() - now.as_second());
+        let labels = vec![
+            ("provider".to_owned(), key.provider),
+            ("egress".to_owned(), key.egress),
+        ];
+        lanes.get_or_create(&labels).set(held);
+    }
+    registry.register(
+        "lane_held_seconds",
+        "Seconds until the lane's hold ends, 0 where it is not held",
+        lanes,
+    );
+    gauge(
+        &mut registry,
+        "suppressions",
+        "Addresses suppressed, in memory",
+        i64::try_from(view.memory.size().suppressions).unwrap_or(i64::MAX),
+    );
+    gauge(
+        &mut registry,
+        "loaded",
+        "Whether the memory is loaded",
+        i64::from(view.memory.is_loaded()),
+    );
+    let keeper = &view.keeper;
+    counter(&mut registry, "events", "Events committed", &keeper.events);
+    counter(
+        &mut registry,
+        "duplicate_events",
+        "Events that had been seen before",
+        &keeper.duplicates,
+    );
+    counter(
+        &mut registry,
+        "suppressed",
+        "Suppressions written from evidence",
+        &keeper.suppressions,
+    );
+    counter(&mut registry, "holds", "Holds begun", &keeper.holds);
+    counter(
+        &mut registry,
+        "commits",
+        "Transactions committed",
+        &keeper.commits,
+    );
+    counter(
+        &mut registry,
+        "commit_failures",
+        "Transactions that failed",
+        &keeper.failures,
+    );
+    counter(
+        &mut registry,
+        "lmtp_connections",
+        "LMTP connections taken",
+        &view.lmtp.connections,
+    );
+    counter(
+        &mut registry,
+        "lmtp_messages",
+        "Messages committed over LMTP",
+        &view.lmtp.messages,
+    );
+    counter(
+        &mut registry,
+        "lmtp_unread",
+        "Messages kept as unread",
+        &view.lmtp.unread,
+    );
+    counter(
+        &mut registry,
+        "lmtp_deferred",
+        "Messages answered 451",
+        &view.lmtp.deferred,
+    );
+    counter(
+        &mut registry,
+        "log_lines",
+        "Lines read from Postfix's log",
+        &view.log.lines,
+    );
+    let hooks = view.hooks.counters();
+    services(
+        &mut registry,
+        &[("policy", hooks.policy), ("socketmap", hooks.socketmap)],
+    );
+    let unlogged = AtomicU64::new(hooks.unlogged);
+    counter(
+        &mut registry,
+        "hook_unlogged",
+        "Decisions not logged, for the log did not keep up",
+        &unlogged,
+    );
+    registry
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
+    let gauge: Gauge = Gauge::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: &AtomicU64) {
+    let counter: Counter = Counter::default();
+    counter.inc_by(value.load(Ordering::Relaxed));
+    registry.register(name, help, counter);
+}
+
+/// What the hooks did, by service and outcome.
+fn services(registry: &mut Registry, services: &[(&str, Counts)]) {
+    let (answers, closed): (Family<Labels, Counter>, Family<Labels, Counter>) = Default::default();
+    let open: Family<Labels, Gauge> = Family::default();
+    let accepted: Family<Labels, Counter> = Family::default();
+    for (service, counts) in services {
+        let label = |key: &str, value: &str| {
+            vec![
+                ("service".to_owned(), (*service).to_owned()),
+                (key.to_owned(), value.to_owned()),
+            ]
+        };
+        let kinds = [
+            ("passed", counts.passed),
+            ("refused", counts.refused),
+            ("held", counts.held),
+            ("unloaded", counts.unloaded),
+            ("no_map", counts.no_map),
+        ];
+        for (kind, count) in kinds {
+            answers.get_or_create(&label("answer", kind)).inc_by(count);
+        }
+        let reasons = [
+            ("malformed", counts.malformed),
+            ("timed_out", counts.timed_out),
+            ("idle", counts.idle),
+            ("evicted", counts.evicted),
+        ];
+        for (reason, count) in reasons {
+            closed.get_or_create(&label("reason", reason)).inc_by(count);
+        }
+        let service = vec![("service".to_owned(), (*service).to_owned())];
+        open.get_or_create(&service)
+            .set(i64::try_from(counts.open).unwrap_or(i64::MAX));
+        accepted.get_or_create(&service).inc_by(counts.accepted);
+    }
+    registry.register("hook_answers", "Requests answered, by answer", answers);
+    registry.register("hook_closed", "Connections that we closed, by reason", closed);
+    registry.register("hook_connections", "Connections taken", accepted);
+    registry.register("hook_open_connections", "Connections there are", open);
+}

@@ -1,0 +1,347 @@
+//! The keeper: the one place where events become changes.
+//!
+//! Intakes hand in what they read and wait; the keeper judges all that is waiting, commits it in one
+//! transaction, brings the memory up to date, and only then lets the intakes acknowledge. Batches are
+//! what is waiting, never a timer: a single bounce is committed at once.
+//!
+//! On failure nothing is acknowledged: the intake has its sender try again. What the store refuses for
+//! its content is tried alone, and if it is refused even then it is kept as an unread message, so that
+//! one bad line never stops the rest.
+
+use super::feed::entry_of;
+use crate::clock;
+use crate::engine::classify;
+use crate::engine::decide::{self, Policy, Record};
+use crate::engine::memory::Memory;
+use crate::engine::provider::Providers;
+use crate::engine::rule::RuleSet;
+use crate::engine::throttle::State;
+use crate::mail::event::{Event, Evidence, Outcome};
+use crate::store::Store;
+use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+/// The most events judged and committed as one.
+const MAX_BATCH: usize = 4000;
+/// Submissions waiting; past it, intakes wait to hand in.
+const QUEUE: usize = 256;
+
+/// What judges: replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct Bench {
+    /// The rules.
+    pub rules: RuleSet,
+    /// The provider catalogue.
+    pub providers: Providers,
+    /// The name of our egress.
+    pub egress: String,
+    /// What the operator decides about decisions.
+    pub policy: Policy,
+}
+
+/// What an intake hands in, to be kept as one.
+#[derive(Debug, Clone, Default)]
+pub struct Intake {
+    /// Events, in their order.
+    pub events: Vec<Event>,
+    /// What could not be read.
+    pub unread: Vec<Unread>,
+    /// How far the intake has read when all of this is kept.
+    pub positions: Vec<Position>,
+}
+
+/// Counters for the metrics; they only grow.
+#[derive(Debug, Default)]
+pub struct KeeperCounters {
+    /// Events committed for the first time.
+    pub events: AtomicU64,
+    /// Events that had been seen before.
+    pub duplicates: AtomicU64,
+    /// Suppressions written.
+    pub suppressions: AtomicU64,
+    /// Holds begun.
+    pub holds: AtomicU64,
+    /// Transactions committed.
+    pub commits: AtomicU64,
+    /// Transactions that failed.
+    pub failures: AtomicU64,
+}
+
+/// Why something was not kept.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeepError {
+    /// The store does not answer.
+    #[error("{0}")]
+    Store(String),
+    /// The daemon is stopping.
+    #[error("Nixie is stopping")]
+    Stopping,
+}
+
+/// The way to the keeper; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    submissions: mpsc::Sender<Submission>,
+}
+
+#[derive(Debug)]
+struct Submission {
+    intake: Intake,
+    kept: oneshot::Sender<Result<(), KeepError>>,
+}
+
+/// The keeper itself.
+#[derive(Debug)]
+pub struct Keeper {
+    store: Store,
+    memory: Arc<Memory>,
+    bench: Arc<RwLock<Arc<Bench>>>,
+    counters: Arc<KeeperCounters>,
+    submissions: mpsc::Receiver<Submission>,
+}
+
+impl Handle {
+    /// Hands in and waits until it is committed.
+    ///
+    /// # Errors
+    /// [`KeepError`] where it was not; nothing of it is then in the store.
+    pub async fn keep(&self, intake: Intake) -> Result<(), KeepError> {
+        let (kept, answer) = oneshot::channel();
+        self.submissions
+            .send(Submission { intake, kept })
+            .await
+            .map_err(|_| KeepError::Stopping)?;
+        answer.await.unwrap_or(Err(KeepError::Stopping))
+    }
+}
+
+impl Keeper {
+    /// A keeper over a store, and the way to it.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        memory: Arc<Memory>,
+        bench: Arc<RwLock<Arc<Bench>>>,
+        counters: Arc<KeeperCounters>,
+    ) -> (Self, Handle) {
+        let (sender, submissions) = mpsc::channel(QUEUE);
+        (
+            Self {
+                store,
+                memory,
+                bench,
+                counters,
+                submissions,
+            },
+            Handle { submissions: sender },
+        )
+    }
+
+    /// Works until every [`Handle`] is gone: what was handed in is finished first.
+    pub async fn run(mut self) {
+        while let Some(first) = self.submissions.recv().await {
+            let mut waiting = vec![first];
+            let mut events = waiting[0].intake.events.len();
+            while events < MAX_BATCH
+                && let Ok(next) = self.submissions.try_recv()
+            {
+                events += next.intake.events.len();
+                waiting.push(next);
+            }
+            self.keep_all(waiting).await;
+        }
+    }
+
+    /// Keeps submissions in one transaction and answers them; where the store refuses the content,
+    /// each on its own.
+    async fn keep_all(&self, waiting: Vec<Submission>) {
+        let merged = merge(waiting.iter().map(|submission| &submission.intake));
+        match self.commit(&merged).await {
+            Ok(()) => answer_all(waiting, &Ok(())),
+            Err(error) if error.is_passing() => {
+                warn!(%error, "not kept; whoever sent it will try again");
+                answer_all(waiting, &Err(KeepError::Store(error.to_string())));
+            }
+            Err(_) => {
+                for submission in waiting {
+                    let result = self.keep_refused(&submission.intake).await;
+                    let _ = submission.kept.send(result);
+                }
+            }
+        }
+    }
+
+    /// Keeps, one by one, what was refused as a whole. What is refused even alone becomes an unread message.
+    async fn keep_refused(&self, intake: &Intake) -> Result<(), KeepError> {
+        for event in &intake.events {
+            let alone = Intake {
+                events: vec![event.clone()],
+                ..Intake::default()
+            };
+            match self.commit(&alone).await {
+                Err(error) if !error.is_passing() => {
+                    error!(event = %event.id, %error, "an event cannot be stored; kept as unread");
+                    let unread = unread_event(event, &error);
+                    let alone = Intake {
+                        unread: vec![unread],
+                        ..Intake::default()
+                    };
+                    self.commit(&alone)
+                        .await
+                        .map_err(|error| KeepError::Store(error.to_string()))?;
+                }
+                other => other.map_err(|error| KeepError::Store(error.to_string()))?,
+            }
+        }
+        let rest = Intake {
+            events: Vec::new(),
+            ..intake.clone()
+        };
+        self.commit(&rest)
+            .await
+            .map_err(|error| KeepError::Store(error.to_string()))
+    }
+
+    /// One transaction, and then the memory.
+    async fn commit(&self, intake: &Intake) -> Result<(), StoreError> {
+        let bench = self.bench.read().clone();
+        let batch = judge(intake, &bench);
+        let now = clock::now();
+        let memory = &self.memory;
+        let committed = self
+            .store
+            .commit(&batch, |known| {
+                decide::decide(
+                    &batch.records,
+                    known,
+                    bench.policy,
+                    &|domain| memory.provider_of(domain),
+                    now,
+                )
+            })
+            .await
+            .inspect_err(|_| {
+                self.counters.failures.fetch_add(1, Ordering::Relaxed);
+            })?;
+        self.remember(&batch, &committed);
+        Ok(())
+    }
+
+    /// Brings the memory and the counters up to date with what was committed, and says what matters.
+    fn remember(&self, batch: &Batch, committed: &Committed) {
+        let fresh = committed.fresh.iter().filter(|&&fresh| fresh).count();
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.counters.events.fetch_add(fresh as u64, Ordering::Relaxed);
+        self.counters
+            .duplicates
+            .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
+        for suppression in &committed.suppressed {
+            self.memory
+                .suppress(&suppression.entry.address, &entry_of(suppression));
+            self.counters.suppressions.fetch_add(1, Ordering::Relaxed);
+            let entry = &suppression.entry;
+            info!(address = %entry.address, cause = %entry.cause, id = %suppression.id, author = %entry.author,
+                reply = %entry.reason, "suppressed");
+        }
+        for (domain, provider) in &committed.domains {
+            self.memory.set_provider(domain, provider);
+        }
+        for (key, lane) in &committed.lanes {
+            let held = matches!(lane.state, State::Held { .. });
+            let before = self.memory.lane(key).map(|before| before.state);
+            self.memory.set_lane(key.clone(), lane.clone());
+            if before == Some(lane.state) {
+                continue;
+            }
+            if let (State::Held { until }, Some(signal)) = (lane.state, &lane.evidence) {
+                self.counters.holds.fetch_add(u64::from(held), Ordering::Relaxed);
+                info!(lane = %key.provider, egress = %key.egress, %until, rule = %signal.rule, reply = %signal.reply,
+                    repeats = lane.repeats, "lane held");
+            } else if lane.state == State::Open {
+                info!(lane = %key.provider, egress = %key.egress, "lane open");
+            }
+        }
+        self.say(batch, committed);
+    }
+
+    /// A line for each new failure that suppressed nobody: its cause is what the operator must see.
+    fn say(&self, batch: &Batch, committed: &Committed) {
+        for (record, _) in batch
+            .records
+            .iter()
+            .zip(&committed.fresh)
+            .filter(|(_, fresh)| **fresh)
+        {
+            let event = &record.event;
+            if event.outcome == Outcome::Delivered || event.evidence == Evidence::Repeat {
+                continue;
+            }
+            let suppressed = committed
+                .suppressed
+                .iter()
+                .any(|s| s.entry.event == Some(event.id));
+            if !suppressed {
+                info!(recipient = %event.recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
+                    remedy = %record.verdict.remedy, rule = %record.verdict.rule, reply = %event.reply, "failure");
+            }
+        }
+    }
+}
+
+/// Puts what several intakes handed in into one, in order. A later position of an intake stands for
+/// its earlier ones.
+fn merge<'a>(intakes: impl Iterator<Item = &'a Intake>) -> Intake {
+    let mut merged = Intake::default();
+    for intake in intakes {
+        merged.events.extend(intake.events.iter().cloned());
+        merged.unread.extend(intake.unread.iter().cloned());
+        for position in &intake.positions {
+            merged
+                .positions
+                .retain(|earlier| earlier.intake != position.intake);
+            merged.positions.push(position.clone());
+        }
+    }
+    merged
+}
+
+/// Judges what was handed in.
+fn judge(intake: &Intake, bench: &Bench) -> Batch {
+    let records = intake
+        .events
+        .iter()
+        .map(|event| {
+            let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
+            Record::new(event.clone(), verdict, lane, bench.policy.local_part)
+        })
+        .collect();
+    Batch {
+        records,
+        unread: intake.unread.clone(),
+        positions: intake.positions.clone(),
+    }
+}
+
+/// An event that the store would not take, as an unread message.
+fn unread_event(event: &Event, error: &StoreError) -> Unread {
+    Unread {
+        id: event.id.0,
+        at: event.at,
+        intake: event.source.name().to_owned(),
+        sender: None,
+        recipient: None,
+        reason: format!("an event that the store refuses: {error}"),
+        content: format!("{event:?}").into_bytes(),
+    }
+}
+
+fn answer_all(waiting: Vec<Submission>, result: &Result<(), KeepError>) {
+    for submission in waiting {
+        // An intake that has gone away meanwhile will hand in again: its sender got no answer.
+        let _ = submission.kept.send(result.clone());
+    }
+}

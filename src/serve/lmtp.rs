@@ -1,0 +1,226 @@
+//! The LMTP intake: takes bounces and complaints from Postfix (RFC 2033, see
+//! [`crate::postfix::lmtp`]).
+//!
+//! 250 is said after the commit, and only then. With the store down it is 451, and Postfix keeps the
+//! mail. What cannot be read is kept as an unread message. A connection that sends nothing is closed
+//! after [`IDLE`]; past [`MAX_CONNECTIONS`] a new one is told 421.
+
+use super::keeper::{Handle, Intake};
+use crate::clock;
+use crate::mail::event::Source;
+use crate::mail::message::{self, Envelope, Kind, Reading};
+use crate::postfix::lmtp::{Kept, Message, Session, Step};
+use crate::store::contract::Unread;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+/// RFC 5321 §4.5.3.2.7 asks a server to wait at least 5 minutes for a command.
+const IDLE: Duration = Duration::from_secs(300);
+/// Postfix opens at most 20 by default (`lmtp_destination_concurrency_limit`).
+const MAX_CONNECTIONS: usize = 100;
+
+/// Counters for the metrics; they only grow.
+#[derive(Debug, Default)]
+pub struct LmtpCounters {
+    /// Connections taken.
+    pub connections: AtomicU64,
+    /// Messages committed.
+    pub messages: AtomicU64,
+    /// Messages kept as unread.
+    pub unread: AtomicU64,
+    /// Messages answered 451.
+    pub deferred: AtomicU64,
+}
+
+/// What every connection of the intake shares.
+#[derive(Debug)]
+pub struct Lmtp {
+    keeper: Handle,
+    host: String,
+    max_size: usize,
+    counters: Arc<LmtpCounters>,
+    room: Arc<Semaphore>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Lmtp {
+    /// An intake that hands in to `keeper`.
+    #[must_use]
+    pub fn new(
+        keeper: Handle,
+        host: String,
+        max_size: usize,
+        counters: Arc<LmtpCounters>,
+        stop: CancellationToken,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Self {
+            keeper,
+            host,
+            max_size,
+            counters,
+            room,
+            stop,
+            connections: TaskTracker::new(),
+        }
+    }
+
+    /// Takes connections until told to stop, then waits for those that are in the middle of a message.
+    pub async fn run(self, listener: super::accept::AsyncListener) {
+        let intake = Arc::new(self);
+        loop {
+            let stream = tokio::select! {
+                () = intake.stop.cancelled() => break,
+                stream = listener.accept_patiently("lmtp") => stream,
+            };
+            let shared = Arc::clone(&intake);
+            intake
+                .connections
+                .spawn(async move { shared.connection(stream).await });
+        }
+        intake.connections.close();
+        intake.connections.wait().await;
+    }
+
+    async fn connection(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let Ok(_place) = self.room.try_acquire() else {
+            let _ = stream.write_all(b"421 4.3.2 too many connections\r\n").await;
+            return;
+        };
+        self.counters.connections.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.talk(&mut stream).await {
+            debug!(%error, "lmtp: connection lost");
+        }
+    }
+
+    async fn talk(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
+        let mut session = Session::new(&self.host, self.max_size);
+        stream.write_all(session.greeting().as_bytes()).await?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let octets = tokio::select! {
+                octets = timeout(IDLE, stream.read(&mut buffer)) => octets,
+                () = self.stop.cancelled(), if !session.is_busy() => {
+                    return stream.write_all(b"421 4.3.2 Nixie is stopping\r\n").await;
+                }
+            };
+            let octets = match octets {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(octets) => octets?,
+                Err(_) => return stream.write_all(b"421 4.4.2 nothing came\r\n").await,
+            };
+            self.work(&mut session, &buffer[..octets], stream).await?;
+            if session.is_closed() {
+                return stream.shutdown().await;
+            }
+        }
+    }
+
+    /// Feeds the session, and keeps each message that it hands out before feeding it more.
+    async fn work(
+        &self,
+        session: &mut Session,
+        octets: &[u8],
+        stream: &mut (impl AsyncWrite + Unpin),
+    ) -> std::io::Result<()> {
+        let mut octets = octets;
+        loop {
+            let mut delivered = false;
+            let mut out = String::new();
+            for step in session.feed(octets) {
+                match step {
+                    Step::Send(text) => out.push_str(&text),
+                    Step::Deliver(message) => {
+                        delivered = true;
+                        let kept = self.keep(&message).await;
+                        out.push_str(&session.answer(&vec![kept; message.recipients.len()]));
+                    }
+                }
+            }
+            stream.write_all(out.as_bytes()).await?;
+            if !delivered {
+                return Ok(());
+            }
+            octets = &[];
+        }
+    }
+
+    /// Reads the message, hands it in, and tells whether it is committed.
+    async fn keep(&self, message: &Message) -> Kept {
+        let intake = read(message);
+        let (events, unread) = (intake.events.len(), intake.unread.len() as u64);
+        match self.keeper.keep(intake).await {
+            Ok(()) => {
+                self.counters.messages.fetch_add(1, Ordering::Relaxed);
+                self.counters.unread.fetch_add(unread, Ordering::Relaxed);
+                debug!(sender = %message.sender, recipients = ?message.recipients, events, "lmtp: kept");
+                Kept::Yes
+            }
+            Err(error) => {
+                self.counters.deferred.fetch_add(1, Ordering::Relaxed);
+                info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
+                Kept::NotNow
+            }
+        }
+    }
+}
+
+/// Lowers a message to events; what yields none is kept as unread.
+fn read(message: &Message) -> Intake {
+    let now = clock::now();
+    let envelope = Envelope {
+        sender: Some(&message.sender),
+        recipient: message.recipients.first().map(String::as_str),
+    };
+    let reading = message::read(&message.content);
+    let events = message::events(&reading, envelope, Source::Lmtp, now);
+    if !events.is_empty() {
+        return Intake {
+            events,
+            ..Intake::default()
+        };
+    }
+    let unread = message.recipients.iter().map(|recipient| Unread {
+        id: identity(&message.content, recipient),
+        at: now,
+        intake: "lmtp".into(),
+        sender: Some(message.sender.clone()),
+        recipient: Some(recipient.clone()),
+        reason: problem(&reading),
+        content: message.content.clone(),
+    });
+    Intake {
+        unread: unread.collect(),
+        ..Intake::default()
+    }
+}
+
+/// Why no event came of a message, in a sentence.
+fn problem(reading: &Reading) -> String {
+    match (reading.kind, reading.refused.is_empty()) {
+        (_, false) => reading.refused.join("; "),
+        (Kind::AutoReply, true) => "an automatic reply, no bounce".into(),
+        (Kind::None, true) => "neither a bounce nor a complaint that we can read".into(),
+        (_, true) => "a report without a recipient".into(),
+    }
+}
+
+/// The same message to the same recipient is the same unread message, however often it comes.
+fn identity(content: &[u8], recipient: &str) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update((recipient.len() as u64).to_le_bytes());
+    hash.update(recipient);
+    hash.update(content);
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.finalize()[..16]);
+    id
+}
