@@ -2,7 +2,7 @@
 //!
 //! - [`decode`]: octets to text.
 //! - [`header`]: the syslog header in each of its shapes; [`calendar`] dates it.
-//! - [`line`]: what a Postfix line says, borrowed from its text.
+//! - [`mod@line`]: what a Postfix line says, borrowed from its text.
 //! - [`delivery`]: the `to=<…>, relay=…, status=… (…)` lines.
 //! - [`join`]: lines to events, with what earlier lines said about the same message.
 //!
