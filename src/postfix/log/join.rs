@@ -15,77 +15,18 @@
 
 use super::delivery::{Delivery, DeliveryStatus};
 use super::line::{Entry, Line};
+use super::memory::{Memory, Name, Recipient};
 use crate::mail::address::Address;
 use crate::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use crate::mail::formats::postfix::{Endpoint, Reason, ReasonKind, parse_reason};
 use crate::mail::reply::Reply;
-use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
-use std::hash::Hash;
-
-/// The longest Message-ID or sender that is kept, in octets (RFC 5322 §2.1.1: a line has at most 998).
-const MAX_OCTETS: usize = 998;
 
 /// Joins lines to events.
 #[derive(Debug)]
 pub struct Joiner {
-    /// What was touched lately; when it holds half of the capacity it becomes `old`.
-    young: Generation,
-    /// What was touched before that; whoever is touched again moves back, the rest is forgotten next.
-    old: Generation,
-    half: usize,
+    memory: Memory,
     unreadable: u64,
-}
-
-#[derive(Debug, Default)]
-struct Generation {
-    messages: HashMap<Key, Message>,
-    /// Messages and waiting recipients, roughly.
-    weight: usize,
-}
-
-/// What is known of one message in the queue.
-#[derive(Debug, Default)]
-struct Message {
-    message_id: Option<Box<str>>,
-    /// Whether that is the Resent-Message-ID: the Message-ID proper outranks it.
-    resent: bool,
-    sender: Option<Box<str>>,
-    deferred: HashSet<Recipient>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Recipient {
-    address: Address,
-    original: Option<Address>,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    host: Box<str>,
-    queue_id: Box<str>,
-}
-
-/// A key that borrows. Hashes as [`Key`] does: the same fields in the same order.
-#[derive(Debug, Clone, Copy, Hash)]
-struct KeyRef<'a> {
-    host: &'a str,
-    queue_id: &'a str,
-}
-
-impl hashbrown::Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.queue_id == &*key.queue_id && self.host == &*key.host
-    }
-}
-
-impl From<&KeyRef<'_>> for Key {
-    fn from(key: &KeyRef<'_>) -> Self {
-        Self {
-            host: key.host.into(),
-            queue_id: key.queue_id.into(),
-        }
-    }
 }
 
 impl Joiner {
@@ -94,9 +35,7 @@ impl Joiner {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self {
-            young: Generation::default(),
-            old: Generation::default(),
-            half: (capacity / 2).max(1),
+            memory: Memory::new(capacity),
             unreadable: 0,
         }
     }
@@ -116,35 +55,21 @@ impl Joiner {
 
     /// Takes in a line and appends the events that it makes. Lines of one message must come in order.
     pub fn push(&mut self, line: &Line<'_>, events: &mut Vec<Event>) {
+        let name = Name::from(line);
         match line.entry {
-            Entry::Accepted { .. } => self.start(line, None),
-            Entry::Submitted { sender, .. } => self.start(line, Some(sender)),
-            Entry::MessageId(id) => self.name(line, id, false),
-            Entry::ResentMessageId(id) => self.name(line, id, true),
-            Entry::Queued { sender, .. } => self.remember(line).sender = kept(sender),
-            Entry::Removed => self.forget(line),
+            // A new message: whatever had its queue id before is gone (short ids are used again).
+            Entry::Accepted { .. } => self.memory.forget(name),
+            Entry::Submitted { sender, .. } => {
+                self.memory.forget(name);
+                self.memory.remember(name).set_sender(sender);
+            }
+            Entry::MessageId(id) => self.memory.remember(name).set_message_id(id, false),
+            Entry::ResentMessageId(id) => self.memory.remember(name).set_message_id(id, true),
+            Entry::Queued { sender, .. } => self.memory.remember(name).set_sender(sender),
+            Entry::Removed => self.memory.forget(name),
             Entry::Delivery(delivery) => self.deliver(line, &delivery, events),
             Entry::Expired { sender, .. } => self.expire(line, sender, events),
             Entry::Other => {}
-        }
-    }
-
-    /// A new message under this queue id: whatever had it before is gone (short ids are used again).
-    fn start(&mut self, line: &Line<'_>, sender: Option<&str>) {
-        self.forget(line);
-        if let Some(sender) = sender {
-            self.remember(line).sender = kept(sender);
-        }
-    }
-
-    fn name(&mut self, line: &Line<'_>, id: &str, resent: bool) {
-        if id.is_empty() {
-            return;
-        }
-        let message = self.remember(line);
-        if !resent || message.message_id.is_none() || message.resent {
-            message.message_id = kept(id);
-            message.resent = resent;
         }
     }
 
@@ -161,17 +86,18 @@ impl Joiner {
             .original
             .and_then(|original| Address::parse(original).ok());
         let recipient = Recipient { address, original };
-        let known = if outcome == Outcome::Deferred {
-            self.hold(line, recipient.clone())
+        let name = Name::from(line);
+        if outcome == Outcome::Deferred {
+            self.memory.hold(name, recipient.clone());
         } else {
-            self.settle(line, &recipient)
-        };
-        let (message_id, sender) = known;
+            self.memory.settle(name, &recipient);
+        }
+        let known = self.memory.known(name);
         events.push(Event {
             outcome,
             evidence: evidence(line, delivery, &reason),
-            message_id,
-            sender,
+            message_id: known.message_id,
+            sender: known.sender,
             relay: relay(delivery, &reason),
             reply: reason.reply,
             reported_status: delivery.dsn,
@@ -180,15 +106,10 @@ impl Joiner {
     }
 
     fn expire(&mut self, line: &Line<'_>, sender: &str, events: &mut Vec<Event>) {
-        let Some((message, weight)) = self.find(line) else {
-            return;
-        };
-        let mut waiting: Vec<Recipient> = message.deferred.drain().collect();
-        *weight = weight.saturating_sub(waiting.len());
-        waiting.sort_by_cached_key(|recipient| recipient.address.to_string());
-        let message_id = message.message_id.as_deref().map(str::to_owned);
-        for recipient in waiting {
-            let name = recipient.address.to_string();
+        let name = Name::from(line);
+        let known = self.memory.known(name);
+        for recipient in self.memory.release(name) {
+            let address = recipient.address.to_string();
             let original = recipient
                 .original
                 .as_ref()
@@ -196,112 +117,16 @@ impl Joiner {
                 .unwrap_or_default();
             events.push(Event {
                 outcome: Outcome::Expired,
-                message_id: message_id.clone(),
+                message_id: known.message_id.clone(),
                 sender: Some(sender.to_owned()),
                 reply: Reply {
                     text: "expired, returned to sender".to_owned(),
                     ..Reply::default()
                 },
-                ..event(line, recipient, &[name.as_bytes(), original.as_bytes()])
+                ..event(line, recipient, &[address.as_bytes(), original.as_bytes()])
             });
         }
     }
-
-    /// Notes a recipient that waits for another attempt; Message-ID and sender of the message.
-    fn hold(&mut self, line: &Line<'_>, recipient: Recipient) -> (Option<String>, Option<String>) {
-        let room = self.half;
-        let message = self.remember(line);
-        let known = message.known();
-        // A single message must not push out all others: beyond half of the room it is not followed.
-        let added = message.deferred.len() < room / 2 && message.deferred.insert(recipient);
-        self.young.weight += usize::from(added);
-        known
-    }
-
-    /// Notes that a recipient waits no longer; Message-ID and sender of the message.
-    fn settle(&mut self, line: &Line<'_>, recipient: &Recipient) -> (Option<String>, Option<String>) {
-        let Some((message, weight)) = self.find(line) else {
-            return (None, None);
-        };
-        if message.deferred.remove(recipient) {
-            *weight = weight.saturating_sub(1);
-        }
-        message.known()
-    }
-
-    /// What is known of a message, and the weight of its generation.
-    fn find(&mut self, line: &Line<'_>) -> Option<(&mut Message, &mut usize)> {
-        let key = key(line);
-        self.touch(&key, None);
-        let Generation { messages, weight } = &mut self.young;
-        messages.get_mut(&key).map(|message| (message, weight))
-    }
-
-    /// What is known of a message, at least nothing.
-    fn remember(&mut self, line: &Line<'_>) -> &mut Message {
-        let key = key(line);
-        self.touch(&key, Some(Message::default()));
-        let young = self.young.messages.raw_entry_mut().from_key(&key);
-        young.or_insert_with(|| (Key::from(&key), Message::default())).1
-    }
-
-    /// Makes a message the latest one touched, the given one where none is known. Every growth passes
-    /// here, so that the young generation exceeds its half by one message at most, and both together hold
-    /// at most one and a half times the capacity.
-    fn touch(&mut self, key: &KeyRef<'_>, otherwise: Option<Message>) {
-        let full = self.young.weight >= self.half;
-        if !full && self.young.messages.contains_key(key) {
-            return;
-        }
-        let known = match self.young.messages.remove_entry(key) {
-            Some((key, message)) => {
-                self.young.weight = self.young.weight.saturating_sub(message.weight());
-                Some((key, message))
-            }
-            None => self.old.messages.remove_entry(key),
-        };
-        let Some((key, message)) = known.or_else(|| Some((Key::from(key), otherwise?))) else {
-            return;
-        };
-        if self.young.weight >= self.half {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.weight += message.weight();
-        self.young.messages.insert(key, message);
-    }
-
-    fn forget(&mut self, line: &Line<'_>) {
-        let key = key(line);
-        if let Some(message) = self.young.messages.remove(&key) {
-            self.young.weight = self.young.weight.saturating_sub(message.weight());
-        } else {
-            self.old.messages.remove(&key);
-        }
-    }
-}
-
-impl Message {
-    fn weight(&self) -> usize {
-        1 + self.deferred.len()
-    }
-
-    fn known(&self) -> (Option<String>, Option<String>) {
-        (
-            self.message_id.as_deref().map(str::to_owned),
-            self.sender.as_deref().map(str::to_owned),
-        )
-    }
-}
-
-fn key<'a>(line: &Line<'a>) -> KeyRef<'a> {
-    KeyRef {
-        host: line.host,
-        queue_id: line.queue_id,
-    }
-}
-
-fn kept(text: &str) -> Option<Box<str>> {
-    (text.len() <= MAX_OCTETS).then(|| text.into())
 }
 
 /// An event with all that only the line knows; `more` are further parts of its identity.
@@ -396,6 +221,7 @@ mod tests {
     use super::*;
     use crate::postfix::log::Calendar;
     use jiff::tz::TimeZone;
+    use std::collections::HashSet;
 
     /// The events of some lines, each `service|body`; an empty service is a lost one.
     fn events_with(joiner: &mut Joiner, lines: &[&str]) -> Vec<Event> {
@@ -544,31 +370,6 @@ mod tests {
                 "{first}"
             );
         }
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_recent_is_kept() {
-        let mut joiner = Joiner::new(100);
-        for n in 0..10_000 {
-            events_with(
-                &mut joiner,
-                &[
-                    &format!("cleanup|{n:06X}: message-id=<{n}@app.test>"),
-                    &deferred(&format!("{n:06X}"), "a@x.test"),
-                ],
-            );
-            events_with(&mut joiner, &[&deferred("FFFFFF", &format!("{n}@x.test"))]);
-            let held: usize = [&joiner.young, &joiner.old]
-                .iter()
-                .flat_map(|generation| generation.messages.values())
-                .map(Message::weight)
-                .sum();
-            assert!(held <= 160, "{held} after {n}");
-        }
-        let made = events_with(&mut joiner, &[&deferred(&format!("{:06X}", 9_990), "a@x.test")]);
-        assert_eq!(made[0].message_id.as_deref(), Some("9990@app.test"));
-        let made = events_with(&mut joiner, &[&deferred(&format!("{:06X}", 1), "a@x.test")]);
-        assert_eq!(made[0].message_id, None);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! default template). Everything else of Postfix's is [`Entry::Other`]; other programs' lines are
 //! [`LineError::Foreign`].
 
+use super::calendar::{Calendar, Stamp};
 use super::delivery::{Delivery, DeliveryError};
-use super::header::{Calendar, Header, HeaderError, Stamp};
+use super::header::{Header, HeaderError};
 use jiff::Timestamp;
 
 /// One line.

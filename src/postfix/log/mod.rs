@@ -1,8 +1,8 @@
 //! Postfix's log: lines in, [`Event`](crate::mail::event::Event)s out.
 //!
 //! - [`decode`]: octets to text.
-//! - [`header`]: the syslog header in each of its shapes, and the calendar that dates it.
-//! - [`line`]: what a Postfix line says, borrowed from its text.
+//! - [`header`]: the syslog header in each of its shapes; [`calendar`] dates it.
+//! - [`mod@line`]: what a Postfix line says, borrowed from its text.
 //! - [`delivery`]: the `to=<…>, relay=…, status=… (…)` lines.
 //! - [`join`]: lines to events, with what earlier lines said about the same message.
 //!
@@ -14,12 +14,15 @@
 
 use std::borrow::Cow;
 
+pub mod calendar;
 pub mod delivery;
 pub mod header;
 pub mod join;
 pub mod line;
+mod memory;
 
-pub use header::{Calendar, HeaderError};
+pub use calendar::Calendar;
+pub use header::HeaderError;
 pub use join::Joiner;
 pub use line::{Entry, Line, LineError};
 
