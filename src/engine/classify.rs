@@ -7,8 +7,8 @@
 //! - **The three digits say whether to try again** (RFC 5321 §4.2.1), and the MTA acts on them: `550
 //!   4.2.2` is permanent, `450 5.1.1` is not. But nothing of a recipient's or a domain's is held to be
 //!   permanent while either number says that it is not.
-//! - **What the MTA goes on trying is not permanent**: a 5xx that it reports as 4.x was a greeting, or
-//!   the like. Such a reply is about us, never about the recipient.
+//! - **What the MTA goes on trying is not permanent**: a refused session, or a 5xx that it reports as
+//!   4.x, which was a greeting or the like. Such a reply is about us, never about the recipient.
 //! - The reporter's own status counts where the reply has none and the digits do not gainsay it.
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
@@ -92,7 +92,7 @@ pub fn classify_in(
     provider: Option<&str>,
     phase: Phase,
 ) -> Verdict {
-    let text = mask(&reply.text);
+    let text = normalised(&reply.text);
     let question = Question {
         text: &text,
         code: reply.code,
@@ -100,7 +100,10 @@ pub fn classify_in(
         provider,
     };
     let verdict = match rules.find(&question) {
-        Some((rule, sub_cause)) => judged(rule, sub_cause, reply, reported_status),
+        Some((rule, sub_cause)) => {
+            let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
+            judged(rule, sub_cause, permanent)
+        }
         None => plain(
             Cause::Unknown,
             is_permanent(Cause::Unknown, reply, reported_status),
@@ -176,14 +179,9 @@ fn is_remote(relay: &Relay) -> bool {
     !relay.host.is_empty() && relay.ip.as_ref().is_some_and(|ip| !ip.contains('/'))
 }
 
-/// The verdict of a rule.
-fn judged(
-    rule: &Rule,
-    sub_cause: Option<Arc<str>>,
-    reply: &Reply,
-    reported: Option<EnhancedStatus>,
-) -> Verdict {
-    let permanent = (rule.permanent).unwrap_or_else(|| is_permanent(rule.cause, reply, reported));
+/// The verdict of a rule, given what the numbers say of permanence.
+fn judged(rule: &Rule, sub_cause: Option<Arc<str>>, permanent: bool) -> Verdict {
+    let permanent = rule.permanent.unwrap_or(permanent);
     // A remedy that suppresses is for permanent faults only, whoever wrote the rule.
     let own_remedy = rule.remedy.filter(|&r| r != Remedy::Suppress || permanent);
     Verdict {
@@ -253,6 +251,16 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
             plain(Cause::Unknown, permanent, "guard.message")
         }
         Phase::Message | Phase::Recipient | Phase::Unknown => verdict,
+    }
+}
+
+/// The text as rules are asked about it: in lower case where it goes beyond ASCII.
+fn normalised(text: &str) -> Cow<'_, str> {
+    let masked = mask(text);
+    if masked.is_ascii() {
+        masked
+    } else {
+        Cow::Owned(masked.to_lowercase())
     }
 }
 

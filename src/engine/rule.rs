@@ -9,14 +9,16 @@
 //! 4. the order of the files, and within a file the order of the rules.
 //!
 //! Texts are regular expressions, matched without regard to case anywhere in the text of the reply, in
-//! linear time. What is wrong with a rule is refused with file and line, and then none is used: a set
+//! linear time. They see octets, not characters: a word boundary or a full stop that knew of Unicode
+//! would cost each reply dearly. `…` stands for any words within a sentence. Letters beyond ASCII may stand anywhere but in `[…]`; texts that have
+//! any are to be asked in lower case. What is wrong with a rule is refused with file and line, and then none is used: a set
 //! of rules that is half there judges differently from what its author meant.
 
 use super::provider::{Providers, line_of};
 use super::verdict::{Cause, Remedy, Scope};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
-use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::collections::HashMap;
 use std::fmt;
@@ -49,7 +51,7 @@ pub struct Rule {
     pub texts: Vec<String>,
     /// What it means.
     pub cause: Cause,
-    /// Which kind of the cause. Where a text has a group named `sub`, what it matched is preferred.
+    /// Which kind of the cause. Where a text has a group `(?P<sub>…)`, what it matched is preferred.
     pub sub_cause: Option<Arc<str>>,
     /// Whether trying again is useless, where the codes do not tell.
     pub permanent: Option<bool>,
@@ -238,16 +240,17 @@ impl RuleSet {
                 plain.push(index);
             }
             for text in &rule.texts {
-                let compiled = compile_text(text).map_err(|problem| vec![error(rule, problem)])?;
-                if compiled.capture_names().any(|name| name == Some("sub")) {
+                if text.contains("(?P<sub>") {
+                    let compiled = compile_text(text).map_err(|problem| vec![error(rule, problem)])?;
                     captures.insert(owners.len(), compiled);
                 }
                 owners.push(index);
-                texts.push(text.clone());
+                texts.push(pattern::octets(text).map_err(|problem| vec![error(rule, problem)])?);
             }
         }
         let set = RegexSetBuilder::new(texts)
             .case_insensitive(true)
+            .unicode(false)
             .size_limit(SIZE_LIMIT)
             .dfa_size_limit(DFA_SIZE_LIMIT)
             .build()
@@ -276,7 +279,7 @@ impl RuleSet {
     /// The rule that wins, and the kind of cause that it found in the text.
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
-        let matches = self.texts.matches(question.text);
+        let matches = self.texts.matches(question.text.as_bytes());
         let mut best: Option<(usize, usize)> = None;
         for text in matches.iter() {
             let index = self.owners[text];
@@ -294,8 +297,8 @@ impl RuleSet {
         let (index, text) = best?;
         let rule = &self.rules[index];
         let captured = self.captures.get(&text).and_then(|regex| {
-            let found = regex.captures(question.text)?.name("sub")?;
-            Some(found.as_str().to_lowercase().into())
+            let found = regex.captures(question.text.as_bytes())?.name("sub")?;
+            Some(String::from_utf8_lossy(found.as_bytes()).to_lowercase().into())
         });
         Some((rule, captured.or_else(|| rule.sub_cause.clone())))
     }
@@ -478,11 +481,13 @@ impl Wrong {
 }
 
 fn compile_text(text: &str) -> Result<Regex, String> {
-    let regex = RegexBuilder::new(text)
+    let octets = pattern::octets(text).map_err(|problem| format!("text: {problem}"))?;
+    let regex = RegexBuilder::new(&octets)
         .case_insensitive(true)
+        .unicode(false)
         .build()
         .map_err(|problem| format!("text: {problem}"))?;
-    if regex.is_match("") {
+    if regex.is_match(b"") {
         return Err(format!(
             "text: expected a pattern that needs some text, found {text:?}"
         ));

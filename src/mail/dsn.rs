@@ -200,8 +200,8 @@ impl Reading {
 
     /// Whether the field is the first of another recipient. Empty lines alone do not tell: some
     /// reporters put one between any two fields, others none between two recipients.
-    fn begins_group(&self, field: &str) -> bool {
-        let seen = |name| self.seen.contains(&name);
+    fn begins_group(&self, field: &'static str) -> bool {
+        let seen = |name: &'static str| self.seen.contains(&name);
         self.report.recipients.is_empty()
             || (field == FINAL && seen(FINAL))
             || (self.after_empty && (seen(field) || (field == ORIGINAL && seen(FINAL))))

@@ -274,10 +274,7 @@ impl<'a> Frame<'a> {
         let returned = reading.returned.as_ref();
         Self {
             reading,
-            sender: (reading.report.as_ref())
-                .and_then(|report| report.postfix_sender.clone())
-                .filter(|_| own)
-                .or_else(|| returned.and_then(|r| r.return_path.clone())),
+            sender: sender(reading, envelope, own),
             message_id: returned.and_then(|r| r.message_id.clone()),
             queue_id: reading.queue_id(own, envelope.recipient),
             return_path,
@@ -354,6 +351,17 @@ impl<'a> Frame<'a> {
             own: self.own,
         }
     }
+}
+
+/// The envelope sender of the mail reported on. It is whom our own MTA's notification came back to,
+/// but for the postmaster's copies; Postfix garbles one beyond ASCII in `X-Postfix-Sender`.
+fn sender(reading: &Reading, envelope: Envelope<'_>, own: bool) -> Option<String> {
+    if own && envelope.sender.is_some_and(|s| unbracket(s).is_empty()) && envelope.recipient.is_some() {
+        return envelope.recipient.map(|r| clean(unbracket(r).as_bytes()));
+    }
+    let returned = reading.returned.as_ref().and_then(|r| r.return_path.clone());
+    let report = reading.report.as_ref().filter(|_| own);
+    returned.or_else(|| report.and_then(|r| r.postfix_sender.clone()))
 }
 
 /// A notification is our own MTA's if it never crossed a network, speaks for the host that made it,

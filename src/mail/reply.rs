@@ -68,11 +68,13 @@ impl Reply {
                 text: one_line(rest),
             };
         };
+        let continued = text.as_bytes().get(3) == Some(&b'-');
         let (status, rest) = status_prefix(rest);
+        let text = without_continuations(rest, code, continued);
         Self {
             code: Some(code),
-            status,
-            text: without_continuations(rest, code),
+            status: status.or_else(|| status_suffix(&text)),
+            text,
         }
     }
 }
@@ -98,9 +100,15 @@ fn status_prefix(text: &str) -> (Option<EnhancedStatus>, &str) {
     }
 }
 
-/// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `. A number in the text
-/// counts as a continuation only if it is this reply's own code.
-fn without_continuations(text: &str, code: ReplyCode) -> String {
+/// An enhanced status at the end, as qmail gives it: `(#5.1.1)`. It stays in the text.
+fn status_suffix(text: &str) -> Option<EnhancedStatus> {
+    let (_, tail) = text.trim_end_matches('.').strip_suffix(')')?.rsplit_once("(#")?;
+    tail.parse().ok()
+}
+
+/// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
+/// `550 ` after them. A number in the text counts as such only if it is this reply's own code.
+fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> String {
     let code = code.to_string();
     let mut words: Vec<&str> = Vec::new();
     let mut tokens = text.split_whitespace().peekable();
@@ -109,19 +117,22 @@ fn without_continuations(text: &str, code: ReplyCode) -> String {
         match repeats {
             // `550-5.1.1`, `550-text` and a lone `550-`
             Some(rest) if rest.starts_with('-') => {
+                continued = true;
                 let (_, rest) = status_prefix(&rest[1..]);
                 if !rest.is_empty() {
                     words.push(rest);
                 }
             }
-            // the last line, `550 5.1.1 text`: only where a status follows, for a bare number may be text
+            // the last line, `550 5.1.1 text`; without lines before it a bare number may be text
             Some("")
                 if tokens
                     .peek()
                     .is_some_and(|next| next.parse::<EnhancedStatus>().is_ok()) =>
             {
                 tokens.next();
+                continued = false;
             }
+            Some("") if continued => continued = false,
             _ => words.push(token),
         }
     }
@@ -167,6 +178,11 @@ mod tests {
                 "550 5.1.1 The account does not exist",
             ),
             ("550-no such 550-user", "550 no such user"),
+            (
+                "550-first line 550 last line, room 550",
+                "550 first line last line, room 550",
+            ),
+            ("553 not here (#5.7.1)", "553 5.7.1 not here (#5.7.1)"),
             ("550", "550"),
             ("550 #5.1.0 Address rejected.", "550 5.1.0 Address rejected."),
             ("5.1.1 no code", "5.1.1 no code"),

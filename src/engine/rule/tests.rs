@@ -86,7 +86,9 @@ fn mistakes_are_named_with_file_and_line() {
 
 #[test]
 fn every_mistake_is_told_at_once() {
-    let text = format!("{GOOD}hold = \"soon\"\n[[rule]]\nid = \"b\"\ncode = \"9\"\ncause = \"gone\"\n");
+    let text = format!(
+        "{GOOD}hold = \"soon\"\n[[rule]]\nid = \"b\"\ncode = \"550\"\nstatus = \"9\"\ncause = \"gone\"\n"
+    );
     let errors = RuleSet::compile(&[("x.toml", &text)], &providers()).unwrap_err();
     assert_eq!(errors.len(), 3, "{errors:?}");
 }
