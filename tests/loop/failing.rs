@@ -83,7 +83,7 @@ fn with_postgres_gone_nothing_is_lost_and_hooks_answer() {
     let accepted = small.tally().accepted;
     let delivered = nixie_lab::wait::until(WITHIN, "every delivery to be counted", || {
         let counted: u64 = postgres
-            .execute("SELECT COALESCE(SUM(count), 0) FROM delivery_count WHERE outcome = 'delivered' AND provider <> 'local'")?
+            .execute("SELECT COALESCE(SUM(n), 0) FROM tally WHERE outcome = 'delivered' AND provider <> ''")?
             .trim()
             .parse()?;
         Ok((counted >= accepted).then_some(counted))

@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod failing;
+mod kill;
 mod stage;
 mod steering;
