@@ -157,6 +157,13 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        // A courtesy that keeps "lost connection" out of the server's log; nobody waits for the reply.
+        let _ = self.write(b"QUIT\r\n");
+    }
+}
+
 fn willing(reply: &Reply) -> Result<()> {
     if !reply.is_positive() {
         bail!("the server refuses to talk: {reply}");

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
 const INTRODUCTION: &str = "\
 A private Postfix, four providers on loopback, a newsletter in three rounds to 160 addresses.
 The providers have dead mailboxes and full ones, and three of them a rate limit that nobody is told.
-To keep it short, Postfix tries again after 2 to 6 seconds and Nixie holds a lane for 5 at first:
+To keep it short, Postfix tries again after 2 to 6 seconds and Nixie holds a lane for 5 at most:
 in real life it is minutes to hours.
 ";
 

@@ -25,9 +25,9 @@ pub struct Place {
 /// Starts the four providers.
 pub fn build() -> Result<Vec<Place>> {
     Ok(vec![
-        place("Gmail", "gmail.example", Script::gmail().limited(240, 12))?,
-        place("Outlook", "outlook.example", Script::outlook().limited(240, 15))?,
-        place("Yahoo", "yahoo.example", Script::yahoo().limited(300, 12))?,
+        place("Gmail", "gmail.example", Script::gmail().limited(240, 30))?,
+        place("Outlook", "outlook.example", Script::outlook().limited(240, 30))?,
+        place("Yahoo", "yahoo.example", Script::yahoo().limited(300, 30))?,
         place("a small one", "small.example", Script::small())?,
     ])
 }
