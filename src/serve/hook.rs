@@ -140,7 +140,7 @@ struct Shared {
     answers: RwLock<answer::Settings>,
     policy: Registry,
     socketmap: Registry,
-    journal: Journal,
+    journal: Arc<Journal>,
     /// Answer what is in hand and close.
     stopping: AtomicBool,
     started: Instant,

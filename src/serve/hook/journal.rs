@@ -6,18 +6,21 @@
 //! the number of those left out.
 
 use super::Service;
+use crate::clock;
 use crate::engine::answer::Finding;
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How many lines may wait.
-const QUEUE: usize = 4096;
+/// How many lines may wait: some 5 MB of them, and 160,000 a second at the pace of [`COLLECT`].
+const QUEUE: usize = 16_384;
+
+/// How long lines are collected before they are written.
+const COLLECT: Duration = Duration::from_millis(100);
 
 /// How often trouble of one kind is told.
 const EVERY: Duration = Duration::from_secs(10);
@@ -82,26 +85,32 @@ impl Trouble {
 }
 
 /// The way to the log.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Journal {
-    queue: RwLock<Option<SyncSender<Line>>>,
-    lost: Arc<AtomicU64>,
+    queue: Mutex<Queue>,
+    /// Signalled when the queue is closed. Lines do not signal: to wake a thread for each costs more
+    /// than to answer a request does.
+    closing: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lines: Vec<Line>,
+    /// How many lines did not fit, from the start.
+    lost: u64,
+    closed: bool,
 }
 
 impl Journal {
     /// Starts the thread that writes. The receiver hangs up when, after [`Journal::close`], all is written.
-    pub(super) fn start() -> io::Result<(Self, Receiver<()>)> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let lost = Arc::new(AtomicU64::new(0));
-        let journal = Self {
-            queue: RwLock::new(Some(queue)),
-            lost: Arc::clone(&lost),
-        };
+    pub(super) fn start() -> io::Result<(Arc<Self>, Receiver<()>)> {
+        let journal = Arc::new(Self::default());
+        let writer = Arc::clone(&journal);
         let (writing, written) = sync_channel(0);
         std::thread::Builder::new()
             .name("hook-log".into())
             .spawn(move || {
-                write(&lines, &lost);
+                writer.write();
                 drop(writing);
             })?;
         Ok((journal, written))
@@ -109,48 +118,56 @@ impl Journal {
 
     /// Queues a line; never waits for the log.
     pub(super) fn tell(&self, line: Line) {
-        let queued = self
-            .queue
-            .read()
-            .as_ref()
-            .is_some_and(|queue| queue.try_send(line).is_ok());
-        if !queued {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        let mut queue = self.queue.lock();
+        if queue.lines.len() < QUEUE {
+            queue.lines.push(line);
+        } else {
+            queue.lost += 1;
         }
     }
 
     /// How many lines were not logged.
     pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.queue.lock().lost
     }
 
     /// No more lines: the thread writes what is queued and ends.
     pub(super) fn close(&self) {
-        self.queue.write().take();
+        self.queue.lock().closed = true;
+        self.closing.notify_all();
     }
-}
 
-/// Writes until the queue is closed and empty.
-fn write(lines: &Receiver<Line>, lost: &AtomicU64) {
-    let mut ration = Ration::default();
-    let mut told_lost = 0;
-    loop {
-        let line = lines.recv_timeout(Duration::from_secs(1));
-        let now = crate::clock::monotonic();
-        match line {
-            Ok(line) => write_line(&line, &mut ration, now),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+    /// Writes until the queue is closed and empty.
+    fn write(&self) {
+        let mut ration = Ration::default();
+        let mut told_lost = 0;
+        let mut lines = Vec::new();
+        loop {
+            let (lost, closed) = self.collect(&mut lines);
+            let now = clock::monotonic();
+            for line in lines.drain(..) {
+                write_line(&line, &mut ration, now);
+            }
+            ration.catch_up(now);
+            if lost > told_lost && (closed || ration.allows_lost(now)) {
+                let news = lost - told_lost;
+                tracing::warn!("{news} decisions of the hooks were not logged: the log is too slow");
+                told_lost = lost;
+            }
+            if closed {
+                return;
+            }
         }
-        ration.catch_up(now);
-        let total = lost.load(Ordering::Relaxed);
-        if total > told_lost && ration.allows_lost(now) {
-            tracing::warn!(
-                "{} decisions of the hooks were not logged: the log is too slow",
-                total - told_lost
-            );
-            told_lost = total;
+    }
+
+    /// Waits a moment and takes what is queued; how many were lost so far, and whether this was all.
+    fn collect(&self, lines: &mut Vec<Line>) -> (u64, bool) {
+        let mut queue = self.queue.lock();
+        if !queue.closed {
+            self.closing.wait_for(&mut queue, COLLECT);
         }
+        std::mem::swap(&mut queue.lines, lines);
+        (queue.lost, queue.closed)
     }
 }
 
@@ -266,7 +283,7 @@ mod tests {
 
     #[test]
     fn trouble_of_one_kind_is_told_once_in_a_while() {
-        let start = crate::clock::monotonic();
+        let start = clock::monotonic();
         let mut ration = Ration::default();
         let mut take =
             |kind, seconds| ration.take(Service::Policy, kind, start + Duration::from_secs(seconds));
@@ -281,22 +298,19 @@ mod tests {
 
     #[test]
     fn a_full_queue_counts_and_does_not_wait() {
-        let (queue, lines) = sync_channel(1);
-        let journal = Journal {
-            queue: RwLock::new(Some(queue)),
-            lost: Arc::default(),
-        };
-        let line = || Line::Trouble {
-            service: Service::Policy,
-            kind: Trouble::Full,
-            peer: None,
-            detail: String::new(),
-        };
-        journal.tell(line());
-        journal.tell(line());
-        assert_eq!(journal.lost(), 1);
+        let journal = Journal::default();
+        for _ in 0..QUEUE + 3 {
+            journal.tell(Line::Trouble {
+                service: Service::Policy,
+                kind: Trouble::Full,
+                peer: None,
+                detail: String::new(),
+            });
+        }
+        assert_eq!(journal.lost(), 3);
         journal.close();
-        assert!(lines.recv().is_ok());
-        assert!(lines.recv().is_err());
+        let mut lines = Vec::new();
+        assert_eq!(journal.collect(&mut lines), (3, true));
+        assert_eq!(lines.len(), QUEUE);
     }
 }
