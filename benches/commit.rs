@@ -92,6 +92,7 @@ fn event(n: usize) -> Result<(Event, Cause)> {
         queue_id: Some(format!("4bXyZ{n:09}")),
         message_id: Some(format!("20240101.{n}.abcdef@sender{}.example", n % 7)),
         envelope_id: None,
+        command: None,
         relay: Some(Relay {
             host: "mx1.example.net".into(),
             ip: Some("192.0.2.25".into()),

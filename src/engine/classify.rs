@@ -48,7 +48,7 @@ impl Phase {
             "MAIL FROM" => Self::Sender,
             "RCPT TO" => Self::Recipient,
             "DATA" | "END OF DATA" | "BDAT" => Self::Message,
-            "EHLO" | "HELO" | "LHLO" | "STARTTLS" | "AUTH" => Self::Session,
+            "GREETING" | "EHLO" | "HELO" | "LHLO" | "STARTTLS" | "AUTH" => Self::Session,
             _ => Self::Unknown,
         }
     }
@@ -136,7 +136,10 @@ fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
     let host = event.relay.as_ref().map(|relay| relay.host.as_str());
     let provider = host.and_then(|host| providers.of_host(host));
     let provider = provider.map(|provider| provider.id.as_str());
-    let phase = Phase::of(&event.reply, event.reported_status);
+    let phase = match event.command.as_deref().map(Phase::of_command) {
+        Some(phase) if phase != Phase::Unknown => phase,
+        _ => Phase::of(&event.reply, event.reported_status),
+    };
     let verdict = classify_in(rules, &event.reply, event.reported_status, provider, phase);
     if event.evidence == Evidence::Repeat {
         return Verdict {

@@ -89,6 +89,9 @@ pub struct Event {
     pub envelope_id: Option<String>,
     /// Who answered.
     pub relay: Option<Relay>,
+    /// The command that was answered, in Postfix's words (`RCPT TO`, `end of DATA`), or `greeting`: an answer
+    /// to anything else than RCPT is hardly about the recipient.
+    pub command: Option<String>,
     /// What was said.
     pub reply: Reply,
     /// The enhanced status in the reporter's words (`dsn=`, `Status:`); the reply's own outranks it.

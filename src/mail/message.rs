@@ -11,6 +11,7 @@ use super::address::{Address, LocalPart, canonical_domain};
 use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Diagnostic, Report, clean};
 use super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use super::formats::postfix::parse_reason;
 use super::received::Hop;
 use super::reply::Reply;
 use super::status::Class;
@@ -287,7 +288,7 @@ impl<'a> Frame<'a> {
     fn status(&self, report: &Report, recipient: &dsn::Recipient, index: usize) -> Option<Event> {
         let address = recipient.final_recipient.clone()?;
         let original = recipient.original_recipient.clone();
-        let reply = recipient.diagnostic.as_ref().map(reply_of).unwrap_or_default();
+        let (reply, command) = recipient.diagnostic.as_ref().map(said).unwrap_or_default();
         let evidence = if self.own && recipient.diagnostic.as_ref().is_some_and(is_echo) {
             Evidence::Repeat
         } else {
@@ -304,6 +305,7 @@ impl<'a> Frame<'a> {
                 ip: None,
                 port: None,
             }),
+            command,
             reply,
             reported_status: recipient.status,
             reporting_mta: report.reporting_mta.clone(),
@@ -344,6 +346,7 @@ impl<'a> Frame<'a> {
             message_id: self.message_id.clone(),
             envelope_id: None,
             relay: None,
+            command: None,
             reply: Reply::default(),
             reported_status: None,
             reporting_mta: None,
@@ -388,9 +391,15 @@ fn is_echo(diagnostic: &Diagnostic) -> bool {
     from_postfix && (ours || text.starts_with("delivery temporarily suspended"))
 }
 
-/// The reply in a diagnostic: the single place where Postfix's own wording is told from a server's.
-fn reply_of(diagnostic: &Diagnostic) -> Reply {
-    diagnostic.reply()
+/// The reply in a diagnostic, and the command that it answered where that is told: the single place where
+/// Postfix's own wording is told from a server's.
+fn said(diagnostic: &Diagnostic) -> (Reply, Option<String>) {
+    if diagnostic.kind.as_deref() != Some("x-postfix") {
+        return (diagnostic.reply(), None);
+    }
+    let reason = parse_reason(&diagnostic.text);
+    let command = reason.answered();
+    (reason.reply, command)
 }
 
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix

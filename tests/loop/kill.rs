@@ -141,13 +141,13 @@ fn spawn_writer(log: PathBuf, produced: Arc<Produced>, stop: Arc<AtomicBool>) ->
         let mut number = 0u64;
         while !stop.load(Ordering::Acquire) {
             let mut burst = String::new();
-            for _ in 0..=random() % 200 {
+            for _ in 0..=random() % 40 {
                 number += 1;
                 line(&mut burst, number, &produced);
             }
             let middle = (random() as usize) % burst.len();
             file.write_all(&burst.as_bytes()[..middle]).unwrap();
-            wait_for_a_moment(&pause, random() % 20);
+            wait_for_a_moment(&pause, random() % 60);
             file.write_all(&burst.as_bytes()[middle..]).unwrap();
             if random() % 40 == 0 {
                 std::fs::rename(&log, log.with_extension(format!("log.{number}"))).unwrap();

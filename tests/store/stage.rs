@@ -100,6 +100,7 @@ pub fn telling(name: &str, recipient: &str, second: i64) -> Telling {
         queue_id: Some(format!("q-{name}")),
         message_id: Some(format!("{name}@sender.example")),
         envelope_id: None,
+        command: None,
         relay: Some(Relay {
             host: "mx.example.org".into(),
             ip: Some("192.0.2.1".into()),

@@ -71,6 +71,17 @@ impl ReasonKind {
     }
 }
 
+impl Reason {
+    /// The command that the reply answers; a server that refused to talk answered with its greeting.
+    #[must_use]
+    pub fn answered(&self) -> Option<String> {
+        match self.kind {
+            ReasonKind::RefusedToTalk => Some("greeting".to_owned()),
+            _ => self.command.clone(),
+        }
+    }
+}
+
 /// Reads one reason; never fails (see the head of this file). Line breaks count as blanks.
 #[must_use]
 pub fn parse_reason(text: &str) -> Reason {

@@ -99,6 +99,7 @@ impl Joiner {
             message_id: known.message_id,
             sender: known.sender,
             relay: relay(delivery, &reason),
+            command: reason.answered(),
             reply: reason.reply,
             reported_status: delivery.dsn,
             ..event(line, recipient, &[])
@@ -152,6 +153,7 @@ fn event(line: &Line<'_>, recipient: Recipient, more: &[&[u8]]) -> Event {
         message_id: None,
         envelope_id: None,
         relay: None,
+        command: None,
         reply: Reply::default(),
         reported_status: None,
         reporting_mta: None,
