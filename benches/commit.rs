@@ -8,6 +8,7 @@
 //! echoed. *Committed* is the whole way from an event to a transaction that is synced to the disk: marks,
 //! look-ups, decision, counts, suppressions, feed. *Raw* writes the ids, marks and kept rows of the same
 //! batch with three bulk inserts and nothing else, synced just the same. Both databases lie on the disk.
+//! Likewise entries that are added, 10,000 to a transaction: raw writes each and a line about it.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -218,7 +219,8 @@ fn bare(batch: &Batch) -> Bare {
 const RAW_TABLES: &str =
     "CREATE TABLE raw_id (id BYTES PRIMARY KEY); CREATE TABLE raw_mark (mark BYTES PRIMARY KEY);
     CREATE TABLE raw_event (recipient TEXT, sender TEXT, queue_id TEXT, message_id TEXT, reply TEXT);
-    CREATE TABLE raw_address (address TEXT PRIMARY KEY)";
+    CREATE TABLE raw_entry (address TEXT PRIMARY KEY, cause TEXT, author TEXT, reason TEXT);
+    CREATE TABLE raw_change (address TEXT, cause TEXT, author TEXT, reason TEXT)";
 
 async fn raw_postgres(url: &str, batches: &[Bare], addresses: &[String]) -> Result<(f64, f64)> {
     let mut connection = PgConnection::connect(url).await?;
@@ -252,10 +254,20 @@ async fn raw_postgres(url: &str, batches: &[Bare], addresses: &[String]) -> Resu
     let events = rate(batches.len() * BATCH, begun);
     let begun = Instant::now();
     for chunk in addresses.chunks(10_000) {
-        sqlx::query("INSERT INTO raw_address SELECT * FROM UNNEST($1)")
-            .bind(chunk)
-            .execute(&mut connection)
-            .await?;
+        let mut transaction = connection.begin().await?;
+        for statement in [
+            "INSERT INTO raw_entry SELECT * FROM UNNEST($1, $2, $3, $4)",
+            "INSERT INTO raw_change SELECT * FROM UNNEST($1, $2, $3, $4)",
+        ] {
+            sqlx::query(statement)
+                .bind(chunk)
+                .bind(vec!["user_unknown"; chunk.len()])
+                .bind(vec!["import dead.csv"; chunk.len()])
+                .bind(vec!["imported"; chunk.len()])
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
     }
     Ok((events, rate(addresses.len(), begun)))
 }
@@ -296,10 +308,21 @@ async fn raw_sqlite(path: &Path, batches: &[Bare], addresses: &[String]) -> Resu
     let events = rate(batches.len() * BATCH, begun);
     let begun = Instant::now();
     for chunk in addresses.chunks(10_000) {
-        sqlx::query("INSERT INTO raw_address SELECT value FROM json_each($1)")
-            .bind(serde_json::to_string(chunk)?)
-            .execute(&mut connection)
-            .await?;
+        let mut transaction = connection.begin().await?;
+        let rows = chunk
+            .iter()
+            .map(|address| [address.as_str(), "user_unknown", "import dead.csv", "imported"]);
+        let rows = serde_json::to_string(&rows.collect::<Vec<_>>())?;
+        for statement in [
+            "INSERT INTO raw_entry SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1)",
+            "INSERT INTO raw_change SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each($1)",
+        ] {
+            sqlx::query(statement)
+                .bind(rows.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
     }
     Ok((events, rate(addresses.len(), begun)))
 }

@@ -66,7 +66,7 @@ where
     let suppressed = suppression::insert(session, &decision.suppress, now).await?;
     suppression::total(&suppressed, &mut totals);
     totals.write(session).await?;
-    suppression::announce(session, &suppressed.ids(), now).await?;
+    suppression::announce(session, &suppressed.entries, now).await?;
     Ok(Committed {
         fresh: known.fresh,
         suppressed: suppressed.entries,
