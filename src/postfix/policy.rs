@@ -7,7 +7,7 @@
 //! does as its `default_action` says.
 
 use super::text::{excerpt, push_line};
-use memchr::{memchr, memmem};
+use memchr::{memchr2_iter, memmem};
 
 /// The longest request read, in octets. Postfix cuts each value at `line_length_limit` (2,048) and
 /// sends some thirty attributes: no real request can be longer.
@@ -115,21 +115,18 @@ impl Decoder {
     /// # Errors
     /// [`PolicyError`]: the stream cannot be trusted any further, close the connection.
     pub fn decode(&mut self) -> Result<Option<Request<'_>>, PolicyError> {
-        let Some(end) = self.end() else {
+        if !self.has_end() {
             let waiting = self.waiting();
             if waiting > MAX_REQUEST {
                 return Err(PolicyError::TooLong(waiting));
             }
             self.release();
             return Ok(None);
-        };
-        let lines = self.start..end;
-        self.start = end + 1;
-        self.scanned = self.start;
-        if lines.len() > MAX_REQUEST {
-            return Err(PolicyError::TooLong(lines.len()));
         }
-        parse(&self.buffer[lines]).map(Some)
+        let (request, length) = parse(&self.buffer[self.start..])?;
+        self.start += length;
+        self.scanned = self.start;
+        Ok(Some(request))
     }
 
     /// How many octets of an incomplete request are held.
@@ -138,15 +135,19 @@ impl Decoder {
         self.buffer.len() - self.start
     }
 
-    /// The position of the empty line's own line feed.
-    fn end(&mut self) -> Option<usize> {
-        if self.buffer.get(self.start) == Some(&b'\n') {
-            return Some(self.start);
+    /// Whether an empty line has arrived.
+    fn has_end(&mut self) -> bool {
+        let waiting = &self.buffer[self.start..];
+        // As a rule exactly one request is here, and a look at its end spares the search.
+        if waiting.ends_with(b"\n\n") || waiting.first() == Some(&b'\n') {
+            return true;
         }
-        let end = memmem::find(&self.buffer[self.scanned..], b"\n\n").map(|at| self.scanned + at + 1);
-        // The last octet may be the first half of an end.
-        self.scanned = self.scanned.max(self.buffer.len().saturating_sub(1));
-        end
+        let found = memmem::find(&self.buffer[self.scanned..], b"\n\n").is_some();
+        if !found {
+            // The last octet may be the first half of an end.
+            self.scanned = self.scanned.max(self.buffer.len().saturating_sub(1));
+        }
+        found
     }
 
     /// Gives the memory of an unusually long request back once nothing is held.
@@ -158,42 +159,67 @@ impl Decoder {
     }
 }
 
-/// Reads the lines of one request, each with its line feed.
-fn parse(mut rest: &[u8]) -> Result<Request<'_>, PolicyError> {
+/// Reads the lines of one request up to the empty one, and returns its length with that.
+fn parse(bytes: &[u8]) -> Result<(Request<'_>, usize), PolicyError> {
     let mut request = Request::default();
     let mut kind = None;
-    let mut count = 0;
-    while let Some(feed) = memchr(b'\n', rest) {
-        let (line, next) = (&rest[..feed], &rest[feed + 1..]);
-        rest = next;
+    let (mut start, mut equals, mut count) = (0, None, 0);
+    for at in memchr2_iter(b'\n', b'=', bytes) {
+        if bytes[at] == b'=' {
+            equals.get_or_insert(at);
+            continue;
+        }
+        if at >= MAX_REQUEST {
+            break;
+        }
+        if at == start {
+            return accept(kind).map(|()| (request, at + 1));
+        }
         count += 1;
         if count > MAX_ATTRIBUTES {
             return Err(PolicyError::TooManyAttributes);
         }
-        let equals = memchr(b'=', line)
-            .filter(|&at| at > 0)
-            .ok_or_else(|| PolicyError::NotAnAttribute(excerpt(line)))?;
-        let (name, value) = (&line[..equals], &line[equals + 1..]);
-        let field = match name {
-            b"request" => {
-                kind = Some(value);
-                continue;
+        let equals = equals
+            .take()
+            .filter(|&at| at > start)
+            .ok_or_else(|| PolicyError::NotAnAttribute(excerpt(&bytes[start..at])))?;
+        let value = &bytes[equals + 1..at];
+        match &bytes[start..equals] {
+            b"request" => kind = Some(value),
+            name => {
+                if let Some(field) = request.field(name) {
+                    *field = std::str::from_utf8(value).unwrap_or_default();
+                }
             }
-            b"protocol_state" => &mut request.protocol_state,
-            b"sender" => &mut request.sender,
-            b"recipient" => &mut request.recipient,
-            b"recipient_count" => &mut request.recipient_count,
-            b"queue_id" => &mut request.queue_id,
-            b"instance" => &mut request.instance,
-            b"sasl_username" => &mut request.sasl_username,
-            _ => continue,
-        };
-        *field = std::str::from_utf8(value).unwrap_or_default();
+        }
+        start = at + 1;
     }
+    // An empty line is there, but not within the limit.
+    Err(PolicyError::TooLong(bytes.len()))
+}
+
+/// Only one kind of request is ours.
+fn accept(kind: Option<&[u8]>) -> Result<(), PolicyError> {
     match kind {
-        Some(b"smtpd_access_policy") => Ok(request),
+        Some(b"smtpd_access_policy") => Ok(()),
         Some(other) => Err(PolicyError::OtherRequest(excerpt(other))),
         None => Err(PolicyError::NoRequest),
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Where the value of an attribute belongs.
+    fn field(&mut self, name: &[u8]) -> Option<&mut &'a str> {
+        Some(match name {
+            b"protocol_state" => &mut self.protocol_state,
+            b"sender" => &mut self.sender,
+            b"recipient" => &mut self.recipient,
+            b"recipient_count" => &mut self.recipient_count,
+            b"queue_id" => &mut self.queue_id,
+            b"instance" => &mut self.instance,
+            b"sasl_username" => &mut self.sasl_username,
+            _ => return None,
+        })
     }
 }
 
@@ -293,7 +319,7 @@ mod tests {
             ),
             (
                 &[vec![b'x'; MAX_REQUEST], b"\n\n".to_vec()].concat(),
-                "expected a request of at most 65536 octets, found no empty line in 65537",
+                "expected a request of at most 65536 octets, found no empty line in 65538",
             ),
         ];
         for (input, expected) in table {

@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How long the log may take to write its last lines at shutdown.
@@ -127,7 +128,7 @@ pub struct Stall {
 #[derive(Debug)]
 pub struct Hooks {
     shared: Arc<Shared>,
-    workers: Vec<Worker>,
+    threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     /// Hangs up when all lines are written.
     written: Mutex<Receiver<()>>,
@@ -136,6 +137,7 @@ pub struct Hooks {
 /// What all threads of the hooks have in common.
 #[derive(Debug)]
 struct Shared {
+    seats: Vec<Seat>,
     memory: Arc<Memory>,
     answers: RwLock<answer::Settings>,
     policy: Registry,
@@ -150,14 +152,14 @@ struct Shared {
     stalled_after: Duration,
 }
 
-/// One thread, as seen from outside.
+/// One thread, as the others see it.
 #[derive(Debug)]
-struct Worker {
+struct Seat {
     state: Arc<WorkerState>,
-    thread: Option<JoinHandle<()>>,
+    handle: Handle,
 }
 
-/// One thread's own state: nothing here is written by two threads.
+/// One thread's own state, in memory of its own: the threads do not disturb each other by counting.
 #[derive(Debug, Default)]
 struct WorkerState {
     /// The time of the last beat, in milliseconds since [`Shared::started`]. It is also the clock of
@@ -167,12 +169,42 @@ struct WorkerState {
     socketmap: Counters,
 }
 
+impl Listeners {
+    fn try_clone(&self) -> io::Result<Vec<(Service, Listener)>> {
+        let mut clones = Vec::new();
+        for (service, listener) in [
+            (Service::Policy, &self.policy),
+            (Service::Socketmap, &self.socketmap),
+        ] {
+            if let Some(listener) = listener {
+                clones.push((service, listener.try_clone()?));
+            }
+        }
+        Ok(clones)
+    }
+}
+
+impl Seat {
+    fn new(handle: Handle) -> Self {
+        let state = Arc::default();
+        Self { state, handle }
+    }
+}
+
 impl Shared {
     fn registry(&self, service: Service) -> &Registry {
         match service {
             Service::Policy => &self.policy,
             Service::Socketmap => &self.socketmap,
         }
+    }
+
+    /// The thread that serves the fewest connections. One that is silent gets no new ones, unless all are.
+    fn least_busy(&self, service: Service) -> Option<&Seat> {
+        let now = self.elapsed();
+        let silent = |seat: &Seat| now.saturating_sub(seat.state.beat()) > milliseconds(self.stalled_after);
+        let served = |seat: &Seat| seat.state.counters(service).served.load(Ordering::Relaxed);
+        self.seats.iter().min_by_key(|seat| (silent(seat), served(seat)))
     }
 
     fn elapsed(&self) -> u64 {
@@ -208,8 +240,13 @@ impl Hooks {
             idle: milliseconds(settings.idle_timeout),
             request: milliseconds(settings.request_timeout),
         };
+        let mut workers = Vec::new();
+        for _ in 0..settings.threads.max(1) {
+            workers.push(worker::Worker::new(listeners.try_clone()?)?);
+        }
         let (journal, written) = Journal::start()?;
         let shared = Arc::new(Shared {
+            seats: workers.iter().map(|worker| Seat::new(worker.handle())).collect(),
             memory,
             answers: RwLock::new(settings.answers.clone()),
             policy: Registry::new(limits),
@@ -222,47 +259,18 @@ impl Hooks {
             stalled_after: settings.stalled_after,
         });
         let (stop, stopped) = watch::channel(false);
+        // From here on an error drops `hooks`, which stops what has started.
         let mut hooks = Self {
             shared,
-            workers: Vec::new(),
+            threads: Vec::new(),
             stop,
             written: Mutex::new(written),
         };
-        for number in 0..settings.threads.max(1) {
-            hooks.add_worker(number, &listeners, stopped.clone())?;
+        for (number, worker) in workers.into_iter().enumerate() {
+            let shared = Arc::clone(&hooks.shared);
+            hooks.threads.push(worker.start(number, shared, stopped.clone())?);
         }
         Ok(hooks)
-    }
-
-    fn add_worker(
-        &mut self,
-        number: usize,
-        listeners: &Listeners,
-        stopped: watch::Receiver<bool>,
-    ) -> io::Result<()> {
-        let mut clones = Vec::new();
-        for (service, listener) in [
-            (Service::Policy, &listeners.policy),
-            (Service::Socketmap, &listeners.socketmap),
-        ] {
-            if let Some(listener) = listener {
-                clones.push((service, listener.try_clone()?));
-            }
-        }
-        let state = Arc::new(WorkerState::default());
-        state.beat.store(self.shared.elapsed(), Ordering::Relaxed);
-        let thread = worker::start(
-            number,
-            clones,
-            Arc::clone(&self.shared),
-            Arc::clone(&state),
-            stopped,
-        )?;
-        self.workers.push(Worker {
-            state,
-            thread: Some(thread),
-        });
-        Ok(())
     }
 
     /// What was done so far.
@@ -270,8 +278,8 @@ impl Hooks {
     pub fn counters(&self) -> HookCounters {
         let sum = |service| {
             let mut counts = Counts::default();
-            for worker in &self.workers {
-                worker.state.counters(service).add_to(&mut counts);
+            for seat in &self.shared.seats {
+                seat.state.counters(service).add_to(&mut counts);
             }
             counts.open = self.shared.registry(service).len() as u64;
             counts
@@ -288,12 +296,13 @@ impl Hooks {
     #[must_use]
     pub fn stalled(&self, now: Instant) -> Option<Stall> {
         let now = milliseconds(now.saturating_duration_since(self.shared.started));
-        self.workers
+        self.shared
+            .seats
             .iter()
             .enumerate()
-            .map(|(thread, worker)| Stall {
+            .map(|(thread, seat)| Stall {
                 thread,
-                silent: Duration::from_millis(now.saturating_sub(worker.state.beat())),
+                silent: Duration::from_millis(now.saturating_sub(seat.state.beat())),
             })
             .max_by_key(|stall| stall.silent)
             .filter(|stall| stall.silent > self.shared.stalled_after)
@@ -317,8 +326,8 @@ impl Drop for Hooks {
         self.shared.stopping.store(true, Ordering::Release);
         // Nobody listens any more where all threads have failed; then there is nothing to stop.
         let _ = self.stop.send(true);
-        for worker in &mut self.workers {
-            if worker.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
                 tracing::error!("a thread of the hooks ended in a panic");
             }
         }

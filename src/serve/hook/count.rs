@@ -51,6 +51,8 @@ pub(super) struct Counters {
     pub(super) idle: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) accepted: AtomicU64,
+    /// Connections that this thread serves now.
+    pub(super) served: AtomicU64,
 }
 
 /// One more.

@@ -61,7 +61,16 @@ struct Open {
 #[derive(Debug)]
 struct Connection {
     pulse: Arc<Pulse>,
-    task: AbortHandle,
+    /// Absent for the moment between taking the connection and serving it.
+    task: Option<AbortHandle>,
+}
+
+impl Connection {
+    fn end(&self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Pulse {
@@ -124,14 +133,10 @@ impl Registry {
         self.open.lock().connections.len()
     }
 
-    /// Takes in a connection. `spawn` is given its number and starts its task, which must call
-    /// [`Registry::left`] with it in the end. Where all places are taken, the connection with the
-    /// least claim to its own ([`Pulse::claim`]) goes; it is returned.
-    pub(super) fn admit(
-        &self,
-        pulse: Arc<Pulse>,
-        spawn: impl FnOnce(u64) -> AbortHandle,
-    ) -> Option<Arc<Pulse>> {
+    /// Takes in a connection and gives it a number; [`Registry::began`] and [`Registry::left`] are told
+    /// of it. Where all places are taken, the connection with the least claim to its own
+    /// ([`Pulse::claim`]) goes; it is returned.
+    pub(super) fn admit(&self, pulse: Arc<Pulse>) -> (u64, Option<Arc<Pulse>>) {
         let mut open = self.open.lock();
         let evicted = if open.connections.len() >= self.limits.connections {
             open.evict()
@@ -140,10 +145,16 @@ impl Registry {
         };
         let number = open.next;
         open.next += 1;
-        // The task may end on another thread before it is listed: it waits for this lock to say so.
-        let task = spawn(number);
-        open.connections.insert(number, Connection { pulse, task });
-        evicted
+        open.connections.insert(number, Connection { pulse, task: None });
+        (number, evicted)
+    }
+
+    /// This task serves the connection. If it had to go meanwhile, the task ends at once.
+    pub(super) fn began(&self, number: u64, task: AbortHandle) {
+        match self.open.lock().connections.get_mut(&number) {
+            Some(connection) => connection.task = Some(task),
+            None => task.abort(),
+        }
     }
 
     /// Ends the connection with the least claim to its place, where there is one.
@@ -162,7 +173,7 @@ impl Registry {
             let Some(overdue) = connection.pulse.overdue(now, self.limits) else {
                 return true;
             };
-            connection.task.abort();
+            connection.end();
             tell(overdue, &connection.pulse);
             false
         });
@@ -174,7 +185,7 @@ impl Registry {
         open.connections.retain(|_, connection| {
             let quiet = connection.pulse.is_quiet(now, span);
             if quiet {
-                connection.task.abort();
+                connection.end();
             }
             !quiet
         });
@@ -190,7 +201,7 @@ impl Open {
             .min_by_key(|(number, c)| (c.pulse.claim(), **number))
             .map(|(number, _)| *number)?;
         let connection = self.connections.remove(&idlest)?;
-        connection.task.abort();
+        connection.end();
         Some(connection.pulse)
     }
 }
@@ -230,13 +241,11 @@ mod tests {
         let pulses: Vec<_> = (0..3).map(|_| Arc::new(Pulse::new(0, None))).collect();
         let mut tasks = Vec::new();
         let mut admit = |index: usize| {
-            let pulse: &Arc<Pulse> = &pulses[index];
-            registry.admit(Arc::clone(pulse), |_| {
-                let task = tokio::spawn(std::future::pending::<()>());
-                let handle = task.abort_handle();
-                tasks.push(task);
-                handle
-            })
+            let (number, evicted) = registry.admit(Arc::clone(&pulses[index]));
+            let task = tokio::spawn(std::future::pending::<()>());
+            registry.began(number, task.abort_handle());
+            tasks.push(task);
+            evicted
         };
         assert!(admit(0).is_none());
         assert!(admit(1).is_none());
@@ -255,5 +264,11 @@ mod tests {
         });
         assert_eq!(overdue, 1, "the one that was active at 5 may stay");
         assert!(registry.drain(200, 10));
+        let late = tokio::spawn(std::future::pending::<()>());
+        registry.began(0, late.abort_handle());
+        assert!(
+            late.await.unwrap_err().is_cancelled(),
+            "its place was gone before it began"
+        );
     }
 }

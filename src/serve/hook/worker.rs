@@ -14,7 +14,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -37,28 +38,45 @@ enum Door {
     Unix(UnixListener, Option<Arc<SocketFile>>),
 }
 
-/// Starts the thread; it ends after `stopped` becomes true.
-pub(super) fn start(
-    number: usize,
-    listeners: Vec<(Service, Listener)>,
-    shared: Arc<Shared>,
-    state: Arc<WorkerState>,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    let doors = {
-        let _context = runtime.enter();
-        let doors = listeners
-            .into_iter()
-            .map(|(service, listener)| Ok((service, open(listener)?)));
-        doors.collect::<io::Result<Vec<_>>>()?
-    };
-    std::thread::Builder::new()
-        .name(format!("hook-{number}"))
-        .spawn(move || runtime.block_on(run(doors, shared, state, stopped)))
+/// A thread that has not started yet.
+pub(super) struct Worker {
+    runtime: Runtime,
+    doors: Vec<(Service, Door)>,
+}
+
+impl Worker {
+    /// Gets everything ready that can fail.
+    pub(super) fn new(listeners: Vec<(Service, Listener)>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let mut doors = Vec::new();
+        {
+            let _context = runtime.enter();
+            for (service, listener) in listeners {
+                doors.push((service, open(listener)?));
+            }
+        }
+        Ok(Self { runtime, doors })
+    }
+
+    /// The way to give it tasks.
+    pub(super) fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
+    }
+
+    /// Starts the thread; it ends after `stopped` becomes true.
+    pub(super) fn start(
+        self,
+        number: usize,
+        shared: Arc<Shared>,
+        stopped: watch::Receiver<bool>,
+    ) -> io::Result<JoinHandle<()>> {
+        std::thread::Builder::new()
+            .name(format!("hook-{number}"))
+            .spawn(move || self.runtime.block_on(run(number, self.doors, shared, stopped)))
+    }
 }
 
 fn open(listener: Listener) -> io::Result<Door> {
@@ -75,22 +93,21 @@ fn open(listener: Listener) -> io::Result<Door> {
 }
 
 async fn run(
+    number: usize,
     doors: Vec<(Service, Door)>,
     shared: Arc<Shared>,
-    state: Arc<WorkerState>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let Some(state) = shared.seats.get(number).map(|seat| Arc::clone(&seat.state)) else {
+        return;
+    };
     let mut accepting = Vec::new();
     for (service, door) in doors {
-        let desk = Desk {
-            service,
-            shared: Arc::clone(&shared),
-            worker: Arc::clone(&state),
-        };
+        let (shared, state) = (Arc::clone(&shared), Arc::clone(&state));
         accepting.push(tokio::spawn(async move {
             match service {
-                Service::Policy => accept::<Policy>(door, desk).await,
-                Service::Socketmap => accept::<Socketmap>(door, desk).await,
+                Service::Policy => accept::<Policy>(service, door, &shared, &state).await,
+                Service::Socketmap => accept::<Socketmap>(service, door, &shared, &state).await,
             }
         }));
     }
@@ -151,58 +168,105 @@ fn sweep(service: Service, shared: &Shared, state: &WorkerState, now: u64) {
 }
 
 /// Takes connections until the task is aborted.
-async fn accept<D: Dialogue>(door: Door, desk: Desk) {
+async fn accept<D: Dialogue>(service: Service, door: Door, shared: &Arc<Shared>, state: &WorkerState) {
     loop {
         let taken = match &door {
-            Door::Tcp(listener) => listener.accept().await.map(|(stream, peer)| {
-                // Only a matter of speed: answers are written whole.
-                let _ = stream.set_nodelay(true);
-                admit::<D>(stream, Some(peer), &desk);
-            }),
-            Door::Unix(listener, _file) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| admit::<D>(stream, None, &desk)),
+            Door::Tcp(listener) => take_tcp::<D>(service, listener, shared).await,
+            Door::Unix(listener, _file) => take_unix::<D>(service, listener, shared).await,
         };
         if let Err(error) = taken {
-            if desk.shared.registry(desk.service).evict().is_some() {
-                count(&desk.worker.counters(desk.service).evicted);
+            if shared.registry(service).evict().is_some() {
+                count(&state.counters(service).evicted);
             }
-            tell(
-                desk.service,
-                &desk.shared,
-                Trouble::Accept,
-                None,
-                error.to_string(),
-            );
+            tell(service, shared, Trouble::Accept, None, error.to_string());
             tokio::time::sleep(BACK_OFF).await;
         }
     }
 }
 
-fn admit<D: Dialogue>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+async fn take_tcp<D: Dialogue>(
+    service: Service,
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    // It leaves this thread's runtime and enters that of the thread that serves it.
+    let stream = stream.into_std()?;
+    admit::<D, _>(service, shared, Some(peer), || TcpStream::from_std(stream));
+    Ok(())
+}
+
+async fn take_unix<D: Dialogue>(
+    service: Service,
+    listener: &UnixListener,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    let (stream, _) = listener.accept().await?;
+    let stream = stream.into_std()?;
+    admit::<D, _>(service, shared, None, || UnixStream::from_std(stream));
+    Ok(())
+}
+
+/// Gives a connection to the thread that has fewest, leaving out threads that do not beat.
+fn admit<D: Dialogue, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    service: Service,
+    shared: &Arc<Shared>,
     peer: Option<SocketAddr>,
-    desk: &Desk,
+    enter: impl FnOnce() -> io::Result<S> + Send + 'static,
 ) {
-    let counters = desk.worker.counters(desk.service);
+    let Some(seat) = shared.least_busy(service) else {
+        return;
+    };
+    let counters = seat.state.counters(service);
     count(&counters.accepted);
-    let pulse = Arc::new(Pulse::new(desk.worker.beat(), peer));
-    let theirs = (desk.clone(), Arc::clone(&pulse));
-    let registry = desk.shared.registry(desk.service);
-    let evicted = registry.admit(pulse, |number| {
-        let task = tokio::spawn(async move {
-            let (desk, pulse) = theirs;
-            session::serve::<D>(stream, &desk, &pulse).await;
-            desk.shared.registry(desk.service).left(number);
-        });
-        task.abort_handle()
+    let pulse = Arc::new(Pulse::new(seat.state.beat(), peer));
+    let registry = shared.registry(service);
+    let (number, evicted) = registry.admit(Arc::clone(&pulse));
+    let place = Place::take(service, number, shared, &seat.state);
+    let task = seat.handle.spawn(async move {
+        // A descriptor that the runtime refuses is closed; the client sees that.
+        if let Ok(stream) = enter() {
+            session::serve::<D>(stream, &place.desk, &pulse).await;
+        }
     });
+    registry.began(number, task.abort_handle());
     if let Some(evicted) = evicted {
         count(&counters.evicted);
         let newcomer = peer.map_or_else(|| "somebody".to_owned(), |peer| peer.to_string());
         let detail = format!("made room for {newcomer}");
-        tell(desk.service, &desk.shared, Trouble::Full, evicted.peer, detail);
+        tell(service, shared, Trouble::Full, evicted.peer, detail);
+    }
+}
+
+/// A connection's place, given up however its task ends.
+struct Place {
+    desk: Desk,
+    number: u64,
+}
+
+impl Place {
+    fn take(service: Service, number: u64, shared: &Arc<Shared>, state: &Arc<WorkerState>) -> Self {
+        state.counters(service).served.fetch_add(1, Ordering::Relaxed);
+        Self {
+            desk: Desk {
+                service,
+                shared: Arc::clone(shared),
+                worker: Arc::clone(state),
+            },
+            number,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let desk = &self.desk;
+        desk.worker
+            .counters(desk.service)
+            .served
+            .fetch_sub(1, Ordering::Relaxed);
+        desk.shared.registry(desk.service).left(self.number);
     }
 }
 
