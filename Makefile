@@ -1,11 +1,12 @@
 # Nixie's short commands. `make` alone explains them.
 
-.PHONY: help test lint packages toolchain demo bench
+.PHONY: help test lint packages toolchain demo bench man
 
 help:
 	@echo "make test    install what is missing (Postfix, Postgres), check the format, lint, run every test"
 	@echo "make lint    check the format and lint, nothing else"
 	@echo "make demo    a real Postfix, four scripted providers, with Nixie and without: watch the difference"
+	@echo "make man     write the manual page, target/nixie.1"
 	@echo "make bench   measure the hooks, the log reader and the stores (benches/)"
 	@echo "cargo test   every test that needs no package; says what it left out"
 
@@ -28,6 +29,9 @@ packages:
 demo: packages
 	cargo build --release --bin nixie
 	cargo run --release -p nixie-lab --bin demo
+
+man:
+	cargo run --release --bin nixie -- man > target/nixie.1
 
 bench: packages
 	cargo bench

@@ -12,6 +12,7 @@
 #![allow(clippy::print_stdout, reason = "a bench reports to whoever started it")]
 
 use nixie::clock;
+use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{self, Settings};
 use nixie::engine::memory::{Entry, Memory};
 use nixie::engine::suppression::SuppressionId;
@@ -20,7 +21,6 @@ use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
 use nixie::postfix::policy;
 use nixie::serve::hook::{HookSettings, Hooks, Listeners};
-use nixie::config::listen::ListenAddress;
 use nixie::serve::listen::{Inherited, Listener};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

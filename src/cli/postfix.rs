@@ -88,7 +88,8 @@ pub fn lines(settings: &Settings, bounce_domain: &str) -> String {
         text.push_str(
             "\n# /etc/postfix/master.cf\n\
              # smtpd must not ask the transport map (it is for delivery attempts only): give it a resolver of its\n\
-             # own. Add the -o line to every smtpd in the file (smtp, submission, submissions, smtps).\n\
+             # own. Add the -o line to every smtpd in the file (smtp, submission, submissions, smtps). If you have\n\
+             # transport maps of your own, name them here, without Nixie's: -o transport_maps=hash:/etc/postfix/transport\n\
              smtp       inet  n  -  y  -  -  smtpd\n    -o rewrite_service_name=rewrite-in\n\
              rewrite-in unix  -  -  y  -  -  trivial-rewrite\n    -o transport_maps=\n",
         );
@@ -175,10 +176,10 @@ fn compare(found: &Found, settings: &Settings) -> Vec<Finding> {
             && found
                 .overrides
                 .iter()
-                .any(|(name, value)| name == "rewrite-in/unix/transport_maps" && value.is_empty());
+                .any(|(name, value)| name == "rewrite-in/unix/transport_maps" && !value.contains(&map));
         look(
             resolver,
-            "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps=".into(),
+            "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps= (without Nixie)".into(),
         );
         for service in found
             .services
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(
             missing,
             [
-                "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps=",
+                "master.cf: service rewrite-in, a trivial-rewrite with -o transport_maps= (without Nixie)",
                 "master.cf: smtpd smtp/inet has -o rewrite_service_name=rewrite-in"
             ]
         );

@@ -11,6 +11,7 @@ use crate::store::Store;
 use crate::store::contract::{ChangeKind, Filter, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -21,13 +22,19 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Rows a page.
 const PAGE: u32 = 10_000;
 
-/// Loads the memory and follows the feed until told to stop.
-pub async fn follow(store: Store, memory: Arc<Memory>, stop: CancellationToken) {
+/// Loads the memory and follows the feed until told to stop. `migrated` is set as soon as the schema is
+/// there.
+pub async fn follow(
+    store: Store,
+    memory: Arc<Memory>,
+    migrated: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
     let mut sequence = None;
     let mut failing = false;
     loop {
         let result = match sequence {
-            None => load(&store, &memory).await,
+            None => load(&store, &memory, &migrated).await,
             Some(sequence) => catch_up(&store, &memory, sequence).await,
         };
         let pause = match result {
@@ -56,8 +63,9 @@ pub async fn follow(store: Store, memory: Arc<Memory>, stop: CancellationToken) 
 }
 
 /// Reads everything; returns the place in the feed from which to follow.
-async fn load(store: &Store, memory: &Memory) -> Result<i64, StoreError> {
+async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) -> Result<i64, StoreError> {
     store.migrate().await?;
+    migrated.send_replace(true);
     let sequence = store.feed_position().await?;
     let mut filter = Filter {
         limit: PAGE,

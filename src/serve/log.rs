@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -65,9 +66,13 @@ impl LogIntake {
         }
     }
 
-    /// Follows the log until told to stop, or until standard input ends.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Follows the log until told to stop, or until standard input ends; begins once the store has its
+    /// schema.
+    pub async fn run(mut self, mut migrated: watch::Receiver<bool>, stop: CancellationToken) {
         let run = async {
+            if migrated.wait_for(|migrated| *migrated).await.is_err() {
+                return;
+            }
             let mut rest = RETRY.0;
             loop {
                 match self.read().await {

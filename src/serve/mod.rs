@@ -38,6 +38,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -233,9 +234,11 @@ impl Daemon {
         let keeper = tokio::spawn(keeper.run());
         let (stop_intakes, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (mut intakes, mut rest) = (JoinSet::new(), JoinSet::new());
+        let (migrated, schema) = watch::channel(false);
         rest.spawn(feed::follow(
             store.clone(),
             Arc::clone(&memory),
+            migrated,
             stop_rest.clone(),
         ));
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
@@ -253,7 +256,7 @@ impl Daemon {
         let log_counters = Arc::new(log::LogCounters::default());
         if settings.log.source != LogSource::Off {
             let intake = log::LogIntake::new(&settings.log, store.clone(), handle, Arc::clone(&log_counters));
-            intakes.spawn(intake.run(stop_intakes.clone()));
+            intakes.spawn(intake.run(schema, stop_intakes.clone()));
         }
         if let Some(listener) = bound.http {
             let listener = AsyncListener::new(listener)?;

@@ -190,7 +190,8 @@ fn write_line(line: &Line, ration: &mut Ration, now: Instant) {
                 "refused: suppressed since {}",
                 entry.since.strftime("%F"),
             ),
-            Finding::Held(hold) => tracing::info!(
+            // The hold itself was logged when it began; a long one is asked about at every attempt.
+            Finding::Held(hold) => tracing::debug!(
                 hook = asked,
                 ?address,
                 ?sender,
