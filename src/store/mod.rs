@@ -180,33 +180,25 @@ impl Store {
     }
 
     /// Adds entries, 10,000 to a transaction. An address that has an entry in force keeps it; one that
-    /// expired by `now` is replaced. On an error earlier transactions stand: adding all again is safe.
+    /// expired by `now` is replaced; of two for one address the first is taken. On an error earlier
+    /// transactions stand: adding all again is safe.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Refused`].
     pub async fn add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, StoreError> {
         let mut sum = Added::default();
-        // Two at a time: while one transaction has the feed, the next one's entries go in.
-        for pair in entries.chunks(2 * CHUNK) {
-            let (one, other) = pair.split_at(pair.len().min(CHUNK));
-            let (one, other) = tokio::try_join!(self.add_chunk(one, now), self.add_chunk(other, now))?;
-            sum.added += one.added + other.added;
-            sum.kept += one.kept + other.kept;
+        for chunk in entries.chunks(CHUNK) {
+            let mut attempts = Attempts::new();
+            let added = loop {
+                match self.try_add(chunk, now).await {
+                    Ok(added) => break added,
+                    Err(fault) => attempts.again(fault).await?,
+                }
+            };
+            sum.added += added.added;
+            sum.kept += added.kept;
         }
         Ok(sum)
-    }
-
-    async fn add_chunk(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, StoreError> {
-        if entries.is_empty() {
-            return Ok(Added::default());
-        }
-        let mut attempts = Attempts::new();
-        loop {
-            match self.try_add(entries, now).await {
-                Ok(added) => return Ok(added),
-                Err(fault) => attempts.again(fault).await?,
-            }
-        }
     }
 
     async fn try_add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, Fault> {

@@ -229,7 +229,10 @@ impl Postgres {
     /// # Errors
     /// Where the server does not run.
     pub fn freeze(&self) -> Result<()> {
-        self.signal("-STOP")
+        // The postmaster first: from then on its children neither come nor go.
+        let postmaster = self.number()?.to_string();
+        signal("-STOP", &[postmaster])?;
+        signal("-STOP", &self.children()?)
     }
 
     /// Lets a frozen server go on.
@@ -237,18 +240,19 @@ impl Postgres {
     /// # Errors
     /// Where the server does not run.
     pub fn thaw(&self) -> Result<()> {
-        self.signal("-CONT")
+        let postmaster = self.number()?.to_string();
+        signal("-CONT", &self.children()?)?;
+        signal("-CONT", &[postmaster])
     }
 
-    fn signal(&self, signal: &str) -> Result<()> {
-        let number = self.server.as_ref().context("the server does not run")?.number;
+    fn number(&self) -> Result<u32> {
+        Ok(self.server.as_ref().context("the server does not run")?.number)
+    }
+
+    fn children(&self) -> Result<Vec<String>> {
+        let number = self.number()?;
         let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children"))?;
-        // The postmaster first: it starts no more children then.
-        let mut all = vec![number.to_string()];
-        all.extend(children.split_whitespace().map(str::to_owned));
-        let status = Command::new("/bin/kill").arg(signal).args(&all).status()?;
-        ensure!(status.success(), "kill {signal} {}", all.join(" "));
-        Ok(())
+        Ok(children.split_whitespace().map(str::to_owned).collect())
     }
 
     fn data(&self) -> PathBuf {
@@ -301,6 +305,16 @@ impl Drop for Postgres {
             drop(server.keeper.wait());
         }
     }
+}
+
+fn signal(signal: &str, processes: &[String]) -> Result<()> {
+    // The shell's own kill: the program of that name is in a package that may be missing.
+    let status = Command::new("/bin/sh")
+        .args(["-c", "kill \"$@\"", "kill", signal])
+        .args(processes)
+        .status()?;
+    ensure!(status.success(), "kill {signal} {}", processes.join(" "));
+    Ok(())
 }
 
 /// Where the data lies: in memory where there is room.
