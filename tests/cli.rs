@@ -23,8 +23,13 @@ fn check(text: &str) -> Output {
     let path = directory.path().join("nixie.toml");
     std::fs::write(&path, text).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nixie"));
-    command.env("HOME", directory.path()).current_dir(directory.path());
-    command.args(["--config", "nixie.toml", "check-config"]).output().unwrap()
+    command
+        .env("HOME", directory.path())
+        .current_dir(directory.path());
+    command
+        .args(["--config", "nixie.toml", "check-config"])
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -34,17 +39,36 @@ fn check_config_names_file_line_and_key() {
     assert!(out(&good).starts_with("nixie.toml: good, "), "{}", out(&good));
     let table = [
         ("[policy]\nlisten = 7460\n", "nixie.toml:2: [policy] listen: "),
-        ("[policy]\nlisten = \"localhost:7460\"\n", "nixie.toml:2: [policy] listen: expected an IP address with port"),
+        (
+            "[policy]\nlisten = \"localhost:7460\"\n",
+            "nixie.toml:2: [policy] listen: expected an IP address with port",
+        ),
         ("[polizy]\n", "nixie.toml:1: [polizy]: unknown field `polizy`"),
-        ("\n[throttle]\nmax_hold = 5\n", "nixie.toml:3: [throttle] max_hold: invalid type: integer `5`"),
-        ("[store]\nurl = \"mysql://x\"\n", "[store] url: expected sqlite:///path"),
-        ("[trace]\nfilter = \"nixie=loud\"\n", "[trace] filter: expected levels like"),
-        ("[rules]\ndir = \"/nowhere/at/all\"\n", "[rules] dir: /nowhere/at/all"),
+        (
+            "\n[throttle]\nmax_hold = 5\n",
+            "nixie.toml:3: [throttle] max_hold: invalid type: integer `5`",
+        ),
+        (
+            "[store]\nurl = \"mysql://x\"\n",
+            "[store] url: expected sqlite:///path",
+        ),
+        (
+            "[trace]\nfilter = \"nixie=loud\"\n",
+            "[trace] filter: expected levels like",
+        ),
+        (
+            "[rules]\ndir = \"/nowhere/at/all\"\n",
+            "[rules] dir: /nowhere/at/all",
+        ),
     ];
     for (text, expected) in table {
         let output = check(text);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(err(&output).contains(expected), "expected {expected:?} in {}", err(&output));
+        assert!(
+            err(&output).contains(expected),
+            "expected {expected:?} in {}",
+            err(&output)
+        );
     }
 }
 
@@ -52,7 +76,11 @@ fn check_config_names_file_line_and_key() {
 fn an_operators_rules_are_checked_with_file_and_line() {
     let directory = tempfile::tempdir().unwrap();
     let rules = directory.path().join("mine.toml");
-    std::fs::write(&rules, "[[rule]]\nid = \"mine\"\ntext = \"(unclosed\"\ncause = \"user_unknown\"\n").unwrap();
+    std::fs::write(
+        &rules,
+        "[[rule]]\nid = \"mine\"\ntext = \"(unclosed\"\ncause = \"user_unknown\"\n",
+    )
+    .unwrap();
     let output = check(&format!("[rules]\ndir = {:?}\n", directory.path()));
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("mine.toml:3"), "{}", err(&output));
@@ -68,44 +96,116 @@ fn the_environment_overrides_the_file() {
     };
     assert!(status("NIXIE_EGRESS__NAME", "pool-2").status.success());
     let wrong = status("NIXIE_HOOKS__THREADS", "many");
-    assert!(!wrong.status.success() && err(&wrong).contains("threads"), "{}", err(&wrong));
+    assert!(
+        !wrong.status.success() && err(&wrong).contains("threads"),
+        "{}",
+        err(&wrong)
+    );
     let unknown = status("NIXIE_HOOKS__THREATS", "2");
-    assert!(!unknown.status.success() && err(&unknown).contains("threats"), "{}", err(&unknown));
-    assert!(status("NIXIE_REQUIRE_ALL", "1").status.success(), "a variable without section is none of ours");
+    assert!(
+        !unknown.status.success() && err(&unknown).contains("threats"),
+        "{}",
+        err(&unknown)
+    );
+    assert!(
+        status("NIXIE_REQUIRE_ALL", "1").status.success(),
+        "a variable without section is none of ours"
+    );
 }
 
 #[test]
 fn suppressions_are_added_listed_explained_and_removed() {
     let nixie = nixie();
-    assert!(nixie.cli(&["suppress", "add", "Dead@Example.org", "--reason", "asked us to"]).unwrap().contains("NX-1"));
-    assert!(nixie.cli(&["suppress", "add", "dead@example.org"]).unwrap().contains("already"));
-    let listed = nixie.cli(&["suppress", "list", "--domain", "example.org", "--cause", "user_unknown"]).unwrap();
+    assert!(
+        nixie
+            .cli(&["suppress", "add", "Dead@Example.org", "--reason", "asked us to"])
+            .unwrap()
+            .contains("NX-1")
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "add", "dead@example.org"])
+            .unwrap()
+            .contains("already")
+    );
+    let listed = nixie
+        .cli(&[
+            "suppress",
+            "list",
+            "--domain",
+            "example.org",
+            "--cause",
+            "user_unknown",
+        ])
+        .unwrap();
     assert!(listed.contains("dead@example.org"), "{listed}");
     let checked = nixie.cli(&["suppress", "check", "DEAD@example.org"]).unwrap();
-    assert!(checked.contains("is suppressed") && checked.contains("asked us to"), "{checked}");
-    assert!(nixie.cli(&["suppress", "remove", "dead@example.org"]).unwrap().contains("may be mailed again"));
-    assert!(nixie.cli(&["suppress", "check", "dead@example.org"]).unwrap().contains("is not suppressed"));
+    assert!(
+        checked.contains("is suppressed") && checked.contains("asked us to"),
+        "{checked}"
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "remove", "dead@example.org"])
+            .unwrap()
+            .contains("may be mailed again")
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "check", "dead@example.org"])
+            .unwrap()
+            .contains("is not suppressed")
+    );
     let again = nixie.run(&["suppress", "remove", "dead@example.org"]).unwrap();
     assert!(!again.status.success() && err(&again).contains("is not suppressed"));
     let bad = nixie.run(&["suppress", "add", "nobody"]).unwrap();
-    assert!(!bad.status.success() && err(&bad).contains("no `@`"), "{}", err(&bad));
-    let cause = nixie.run(&["suppress", "add", "a@b.example", "--cause", "content_rejected"]).unwrap();
-    assert!(!cause.status.success(), "a message's fault suppresses nobody, not even by hand");
+    assert!(
+        !bad.status.success() && err(&bad).contains("no `@`"),
+        "{}",
+        err(&bad)
+    );
+    let cause = nixie
+        .run(&["suppress", "add", "a@b.example", "--cause", "content_rejected"])
+        .unwrap();
+    assert!(
+        !cause.status.success(),
+        "a message's fault suppresses nobody, not even by hand"
+    );
 }
 
 #[test]
 fn an_import_names_bad_lines_and_can_be_run_twice() {
     let nixie = nixie();
     let file = nixie.directory().join("dead.csv");
-    std::fs::write(&file, "address,cause\na@x.example,mailbox_disabled\nB@x.example\nnobody\nc@x.example,spam\n").unwrap();
+    std::fs::write(
+        &file,
+        "address,cause\na@x.example,mailbox_disabled\nB@x.example\nnobody\nc@x.example,spam\n",
+    )
+    .unwrap();
     let path = file.to_str().unwrap();
     let first = nixie.run(&["suppress", "import", path]).unwrap();
     assert_eq!(first.status.code(), Some(1));
-    assert!(out(&first).contains("2 added, 0 suppressed already, 2 lines rejected"), "{}", out(&first));
-    assert!(err(&first).contains("dead.csv:4: expected user@domain"), "{}", err(&first));
-    assert!(err(&first).contains("dead.csv:5: expected a recipient's"), "{}", err(&first));
+    assert!(
+        out(&first).contains("2 added, 0 suppressed already, 2 lines rejected"),
+        "{}",
+        out(&first)
+    );
+    assert!(
+        err(&first).contains("dead.csv:4: expected user@domain"),
+        "{}",
+        err(&first)
+    );
+    assert!(
+        err(&first).contains("dead.csv:5: expected a recipient's"),
+        "{}",
+        err(&first)
+    );
     let second = nixie.run(&["suppress", "import", path]).unwrap();
-    assert!(out(&second).contains("0 added, 2 suppressed already"), "{}", out(&second));
+    assert!(
+        out(&second).contains("0 added, 2 suppressed already"),
+        "{}",
+        out(&second)
+    );
 }
 
 /// A backlog of every form: read once, and a second time without counting anything.
@@ -133,21 +233,43 @@ fn an_ingest_can_be_run_twice() {
     let path = directory.to_str().unwrap();
     let first = nixie.run(&["ingest", path]).unwrap();
     assert_eq!(first.status.code(), Some(1), "one file cannot be read");
-    assert!(err(&first).contains("mail.log.2.gz: expected a log or mail, found compressed data"), "{}", err(&first));
+    assert!(
+        err(&first).contains("mail.log.2.gz: expected a log or mail, found compressed data"),
+        "{}",
+        err(&first)
+    );
     let said = out(&first);
-    assert!(said.contains("1 log lines, 3 messages") && said.contains("1 messages that are none"), "{said}");
+    assert!(
+        said.contains("1 log lines, 3 messages") && said.contains("1 messages that are none"),
+        "{said}"
+    );
     assert!(said.contains("1 addresses suppressed"), "{said}");
-    assert!(said.contains(" 1 seen before"), "the same bounce in the Maildir and in the mbox: {said}");
+    assert!(
+        said.contains(" 1 seen before"),
+        "the same bounce in the Maildir and in the mbox: {said}"
+    );
     let second = nixie.run(&["ingest", path]).unwrap();
-    assert!(out(&second).contains("0 new events, 3 seen before"), "{}", out(&second));
-    assert!(nixie.cli(&["suppress", "check", "dead@x.example"]).unwrap().contains("own"));
+    assert!(
+        out(&second).contains("0 new events, 3 seen before"),
+        "{}",
+        out(&second)
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "check", "dead@x.example"])
+            .unwrap()
+            .contains("own")
+    );
 }
 
 #[test]
 fn a_reload_takes_over_what_can_change_and_says_what_cannot() {
     let mut nixie = Nixie::launch(Setup::new(env!("CARGO_BIN_EXE_nixie"))).unwrap();
     let said = |nixie: &Nixie, what: &str| {
-        nixie_lab::wait::until(std::time::Duration::from_secs(30), what, || Ok(nixie.printed().contains(what).then_some(()))).unwrap();
+        nixie_lab::wait::until(std::time::Duration::from_secs(30), what, || {
+            Ok(nixie.printed().contains(what).then_some(()))
+        })
+        .unwrap();
     };
     nixie.set("throttle", "max_hold", "\"1h\"").unwrap();
     nixie.set("egress", "name", "\"another\"").unwrap();

@@ -15,6 +15,16 @@ CREATE TABLE sent (
     at   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Reports that would have suppressed, had their message been seen to leave: what they are about, by the
+-- same marks. When it is seen, they do.
+CREATE TABLE unproven (
+    mark  BLOB NOT NULL,
+    event BLOB NOT NULL,
+    at    INTEGER NOT NULL,
+    PRIMARY KEY (mark, event)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unproven_event ON unproven (event);
+
 -- The event that told a final failure first. Its own table, not an index on event: the primary key makes
 -- two transactions that tell the same failure at the same time wait for each other.
 CREATE TABLE failure (

@@ -41,6 +41,8 @@ pub struct Known {
     pub repeat_of: Vec<Option<EventId>>,
     /// The suppressions there already are for the addresses mailed.
     pub suppressed: HashMap<AddressKey, Suppression>,
+    /// What reports that came unproven would have suppressed, and whose message is now seen to have left.
+    pub proven: Vec<NewSuppression>,
     /// The lanes concerned, as stored.
     pub lanes: HashMap<LaneKey, Lane>,
 }
@@ -50,6 +52,8 @@ pub struct Known {
 pub struct Decision {
     /// The trust of each record, by position.
     pub trust: Vec<Trust>,
+    /// The positions of reports that would have suppressed, were they proved: to be kept for when they are.
+    pub unproven: Vec<usize>,
     /// Addresses to suppress: none that is suppressed already, none twice.
     pub suppress: Vec<NewSuppression>,
     /// Lanes whose state is to be stored.
@@ -106,7 +110,9 @@ pub fn decide(
         if !news || record.event.evidence == Evidence::Repeat {
             continue;
         }
-        if suppresses(record, trust) && !known.suppressed.contains_key(&record.mailed) {
+        if suppresses(record) && !trust.acts() {
+            decision.unproven.push(index);
+        } else if suppresses(record) && !known.suppressed.contains_key(&record.mailed) {
             suppress
                 .entry(record.mailed.clone())
                 .or_insert_with(|| suppression(record));
@@ -122,18 +128,24 @@ pub fn decide(
             }
         }
     }
+    for entry in &known.proven {
+        if !known.suppressed.contains_key(&entry.address) {
+            suppress
+                .entry(entry.address.clone())
+                .or_insert_with(|| entry.clone());
+        }
+    }
     decision.suppress = suppress.into_values().collect();
     decision.lanes = lanes.into_iter().collect();
     decision.domains = domains.into_iter().collect();
     decision
 }
 
-/// The first rule of the house: only a recipient's own permanent fault, from evidence that can be
-/// trusted, suppresses. A failure is `failed` **and** permanent: an expired message is neither.
-fn suppresses(record: &Record, trust: Trust) -> bool {
+/// The first rule of the house: only a recipient's own permanent fault suppresses (if the evidence can be
+/// trusted). A failure is `failed` **and** permanent: an expired message is neither.
+fn suppresses(record: &Record) -> bool {
     let verdict = &record.verdict;
-    trust.acts()
-        && record.event.outcome == Outcome::Failed
+    record.event.outcome == Outcome::Failed
         && verdict.remedy == Remedy::Suppress
         && verdict.scope == Scope::Recipient
         && verdict.permanent

@@ -21,7 +21,7 @@ use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -102,6 +102,8 @@ pub struct Keeper {
     bench: Arc<RwLock<Arc<Bench>>>,
     counters: Arc<KeeperCounters>,
     submissions: mpsc::Receiver<Submission>,
+    /// Set when a commit failed: it may stand all the same, and then nobody was told what it changed.
+    stale: AtomicBool,
 }
 
 impl Handle {
@@ -136,6 +138,7 @@ impl Keeper {
                 bench,
                 counters,
                 submissions,
+                stale: AtomicBool::new(false),
             },
             Handle { submissions: sender },
         )
@@ -226,9 +229,31 @@ impl Keeper {
             .await
             .inspect_err(|_| {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
+                self.stale.store(true, Ordering::Relaxed);
             })?;
         self.remember(&batch, &committed);
+        if self.stale.load(Ordering::Relaxed) {
+            self.catch_up().await;
+        }
         Ok(())
+    }
+
+    /// Reads lanes and domains anew. A commit whose answer was lost may stand; suppressions come by the
+    /// change feed all the same, lanes and domains do not.
+    async fn catch_up(&self) {
+        let read = async { Ok::<_, StoreError>((self.store.lanes().await?, self.store.domains().await?)) };
+        match read.await {
+            Ok((lanes, domains)) => {
+                lanes
+                    .into_iter()
+                    .for_each(|(key, lane)| self.memory.set_lane(key, lane));
+                domains
+                    .iter()
+                    .for_each(|(domain, provider)| self.memory.set_provider(domain, provider));
+                self.stale.store(false, Ordering::Relaxed);
+            }
+            Err(error) => warn!(%error, "lanes cannot be read anew yet"),
+        }
     }
 
     /// Brings the memory and the counters up to date with what was committed, and says what matters.

@@ -11,6 +11,7 @@
 
 use super::contract::{Batch, Committed};
 use super::keep::{self, Totals, write};
+use super::prove;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
 use super::suppression;
@@ -43,6 +44,7 @@ where
         ..Known::default()
     };
     remember(session, records, &known.fresh).await?;
+    known.proven = prove::find(session, &departures(records, &known.fresh)).await?;
     correlate(session, records, &mut known).await?;
     find_repeats(session, records, &mut known).await?;
     load_suppressions(session, records, &mut known, now).await?;
@@ -58,6 +60,7 @@ where
 
     let mut totals = Totals::default();
     keep::events(session, records, &known, &decision.trust, now, &mut totals).await?;
+    prove::keep(session, records, &decision, &known.proven).await?;
     keep::count(session, records, &known, &mut totals).await?;
     keep::lanes(session, &decision.lanes, &known, &met).await?;
     keep::domains(session, &decision.domains).await?;
@@ -122,6 +125,14 @@ async fn remember(session: &mut Session, records: &[Record], fresh: &[bool]) -> 
     )
     .await
     .map(drop)
+}
+
+/// The marks of the messages that the records say have left.
+fn departures(records: &[Record], fresh: &[bool]) -> BTreeSet<Fingerprint> {
+    news(records, fresh)
+        .filter(|(_, record)| trust::leaves(&record.event))
+        .flat_map(|(_, record)| record.correlations.iter().copied())
+        .collect()
 }
 
 pub(super) fn news<'a>(
@@ -249,6 +260,7 @@ async fn load_suppressions(
     let failed: BTreeSet<&AddressKey> = evidence(records, known)
         .filter(|record| matches!(record.event.outcome, Outcome::Failed | Outcome::Complaint))
         .map(|record| &record.mailed)
+        .chain(known.proven.iter().map(|entry| &entry.address))
         .collect();
     if failed.is_empty() {
         return Ok(());

@@ -17,6 +17,7 @@ pub mod contract;
 mod event;
 mod keep;
 pub mod postgres;
+mod prove;
 mod query;
 mod row;
 mod session;

@@ -42,7 +42,7 @@ pub(super) fn sixteen(octets: &[u8]) -> Result<[u8; 16], Fault> {
         .map_err(|_| Fault::Passing(format!("expected an id of 16 octets, found {}", octets.len())))
 }
 
-fn cause(name: &str) -> Cause {
+pub(super) fn cause(name: &str) -> Cause {
     Cause::from_name(name).unwrap_or(Cause::Unknown)
 }
 

@@ -31,13 +31,19 @@ fn garbage_on_every_port_harms_nobody_else() {
     served(&nixie);
     let idle = idle(&nixie);
     served(&nixie);
-    assert!(idle.len() >= 1000, "only {} idle connections could be made", idle.len());
+    assert!(
+        idle.len() >= 1000,
+        "only {} idle connections could be made",
+        idle.len()
+    );
     drop((half, idle));
     served(&nixie);
     let grown = resident(&nixie).saturating_sub(before);
     assert!(grown < GROWTH, "the daemon grew by {grown} KiB");
     let metrics = nixie.get("/metrics").unwrap().1;
-    let malformed = metrics.lines().any(|line| line.starts_with("nixie_hook_closed_total") && line.contains("malformed") && !line.ends_with(" 0"));
+    let malformed = metrics.lines().any(|line| {
+        line.starts_with("nixie_hook_closed_total") && line.contains("malformed") && !line.ends_with(" 0")
+    });
     assert!(malformed, "{metrics}");
 }
 
@@ -45,7 +51,10 @@ fn garbage_on_every_port_harms_nobody_else() {
 fn served(nixie: &Nixie) {
     let asked = Instant::now();
     nixie_lab::wait::until(WITHIN, "the policy hook to refuse", || {
-        let answer = ask(nixie.address("policy"), b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=dead@x.example\n\n")?;
+        let answer = ask(
+            nixie.address("policy"),
+            b"request=smtpd_access_policy\nprotocol_state=RCPT\nrecipient=dead@x.example\n\n",
+        )?;
         Ok(answer.contains("action=550 5.1.1").then_some(()))
     })
     .unwrap();
@@ -56,9 +65,15 @@ fn served(nixie: &Nixie) {
     assert_eq!(nixie.get("/healthz").unwrap().0, 200);
     let mut lmtp = Client::connect(nixie.address("lmtp"), Protocol::Lmtp).unwrap();
     let content = format!("Subject: {:?}\r\n\r\nnothing\r\n", Instant::now());
-    let answers = lmtp.send("", &["b@bounces.example.org"], content.as_bytes()).unwrap();
+    let answers = lmtp
+        .send("", &["b@bounces.example.org"], content.as_bytes())
+        .unwrap();
     assert_eq!(answers.message[0].code, 250);
-    assert!(asked.elapsed() < Duration::from_secs(20), "served only after {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(20),
+        "served only after {:?}",
+        asked.elapsed()
+    );
 }
 
 fn connect(at: SocketAddr) -> std::io::Result<TcpStream> {
@@ -102,7 +117,10 @@ fn half_requests(nixie: &Nixie) -> Vec<TcpStream> {
     let halves: [(&str, &[u8]); 4] = [
         ("policy", b"request=smtpd_access_policy\nrecipient=a@"),
         ("socketmap", b"30:access dead@"),
-        ("lmtp", b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nSubject: x"),
+        (
+            "lmtp",
+            b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nSubject: x",
+        ),
         ("http", b"GET /metr"),
     ];
     let mut open = Vec::new();

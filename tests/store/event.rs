@@ -216,6 +216,40 @@ pub async fn a_report_is_known_by_the_message_that_left(stage: Stage) {
     assert_eq!(committed.suppressed.len(), 1);
 }
 
+/// A bounce that is quicker than the log line of its delivery acts when that line comes, and a forged one never.
+pub async fn a_report_that_comes_first_is_proved_later(stage: Stage) {
+    let store = stage.open().await;
+    let left = telling("a", "gone@example.org", 0);
+    let forged = telling("forged", "alive@example.org", 5).reported(false);
+    let committed = commit(&store, &batch([left.clone().reported(false), forged])).await;
+    assert_eq!(committed.suppressed, [], "nothing is proved yet");
+    let again = commit(&store, &batch([left.clone().reported(false)])).await;
+    assert_eq!((again.fresh, again.suppressed), (vec![false], vec![]));
+    let other = telling("b", "other@example.org", 6).delivered();
+    assert_eq!(commit(&store, &batch([other])).await.suppressed, []);
+    let committed = commit(&store, &batch([left.clone().delivered()])).await;
+    assert_eq!(committed.suppressed.len(), 1);
+    let entry = &committed.suppressed[0].entry;
+    assert_eq!(
+        (&entry.address, entry.cause),
+        (&key("gone@example.org"), Cause::UserUnknown)
+    );
+    assert_eq!(
+        (entry.author.as_str(), entry.reason.as_str()),
+        ("rule status.5.1.1", "550 5.1.1 no such user")
+    );
+    let trust = async |address| store.events_of(&key(address), 1).await.unwrap()[0].trust;
+    assert_eq!(trust("gone@example.org").await, Trust::Correlated);
+    assert_eq!(trust("alive@example.org").await, Trust::Unverified);
+    // Lifted by hand, it stays lifted: the proof was used up.
+    store
+        .remove(&key("gone@example.org"), "test", "alive after all", at(100))
+        .await
+        .unwrap();
+    let resent = telling("a", "gone@example.org", 200).with(|event| event.queue_id = Some("another".into()));
+    assert_eq!(commit(&store, &batch([resent.delivered()])).await.suppressed, []);
+}
+
 pub async fn echoes_are_counted_and_not_kept(stage: Stage) {
     let store = stage.open().await;
     let echo = telling("a", "dead@example.org", 0).with(|event| event.evidence = Evidence::Repeat);

@@ -44,6 +44,7 @@ contract!(
     the_log_and_the_bounce_are_one_failure,
     a_queue_id_used_again_is_another_failure,
     a_report_is_known_by_the_message_that_left,
+    a_report_that_comes_first_is_proved_later,
     echoes_are_counted_and_not_kept,
     lanes_come_back_as_they_were,
     suppressions_are_written_once,

@@ -1,0 +1,110 @@
+//! Reports that nothing proved when they came, and the proof that comes later.
+//!
+//! A bounce can be quicker than the log line of the delivery that it is about, above all when Nixie was
+//! away and Postfix hands over the bounces that waited while the log is still being caught up with. What
+//! such a report would have done is kept with its marks, and done when the message is seen to have left.
+//!
+//! Two transactions at the same moment, one with the report and one with the delivery, may miss each
+//! other; one daemon commits one at a time.
+
+use super::keep::write;
+use super::row::{self, micros};
+use super::session::{Args, Fault, Rows, Session};
+use crate::engine::decide::{Decision, Record};
+use crate::engine::suppression::NewSuppression;
+use crate::engine::trust::{Fingerprint, Trust};
+use crate::mail::address::AddressKey;
+use crate::mail::event::EventId;
+use crate::mail::reply::{Reply, ReplyCode};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What reports that waited for these marks would have suppressed.
+pub(super) async fn find(
+    session: &mut Session,
+    marks: &BTreeSet<Fingerprint>,
+) -> Result<Vec<NewSuppression>, Fault> {
+    if marks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Rows::new().octets("mark", marks.iter().map(|mark| mark.0.as_slice()));
+    let proven = session
+        .fetch(
+            "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply
+             FROM {given} JOIN unproven ON unproven.mark = given.mark JOIN event AS told ON told.id = unproven.event
+             ORDER BY told.id",
+            Args::Rows(rows),
+        )
+        .await?;
+    // A report waits under up to two marks, and may be met under both.
+    let mut entries = BTreeMap::new();
+    for row in &proven {
+        let event = EventId(row::sixteen(&row.get::<Vec<u8>>(0)?)?);
+        let code: Option<i64> = row.get(5)?;
+        let status: Option<String> = row.get(6)?;
+        let reply = Reply {
+            code: code.and_then(|code| ReplyCode::new(u16::try_from(code).ok()?)),
+            status: status.and_then(|status| status.parse().ok()),
+            text: row.get(7)?,
+        };
+        let entry = NewSuppression {
+            address: AddressKey::from_stored(&row.get::<String>(1)?),
+            cause: row::cause(&row.get::<String>(2)?),
+            since: row::timestamp(row.get(3)?),
+            expires: None,
+            author: format!("rule {}", row.get::<String>(4)?),
+            reason: reply.to_string(),
+            event: Some(event),
+        };
+        entries.insert(event, entry);
+    }
+    Ok(entries.into_values().collect())
+}
+
+/// Keeps what waits for proof, and lets go of what has found it.
+pub(super) async fn keep(
+    session: &mut Session,
+    records: &[Record],
+    decision: &Decision,
+    proven: &[NewSuppression],
+) -> Result<(), Fault> {
+    let waiting: BTreeMap<(Fingerprint, EventId), i64> = decision
+        .unproven
+        .iter()
+        .filter_map(|&index| records.get(index))
+        .flat_map(|record| {
+            record
+                .correlations
+                .iter()
+                .map(|&mark| ((mark, record.event.id), micros(record.event.at)))
+        })
+        .collect();
+    let rows = Rows::new()
+        .octets("mark", waiting.keys().map(|(mark, _)| mark.0.as_slice()))
+        .octets("event", waiting.keys().map(|(_, event)| event.0.as_slice()))
+        .ints("at", waiting.values().copied());
+    write(
+        session,
+        "INSERT INTO unproven (mark, event, at) SELECT mark, event, at FROM {given} WHERE true
+         ON CONFLICT (mark, event) DO NOTHING",
+        rows,
+    )
+    .await?;
+    let found: BTreeSet<EventId> = proven.iter().filter_map(|entry| entry.event).collect();
+    let rows = || Rows::new().octets("event", found.iter().map(|event| event.0.as_slice()));
+    let trust = Rows::new()
+        .octets("event", found.iter().map(|event| event.0.as_slice()))
+        .texts("trust", found.iter().map(|_| Trust::Correlated.name()));
+    write(
+        session,
+        "UPDATE event SET trust = given.trust FROM {given} WHERE event.id = given.event",
+        trust,
+    )
+    .await?;
+    write(
+        session,
+        "DELETE FROM unproven WHERE event IN (SELECT event FROM {given})",
+        rows(),
+    )
+    .await
+    .map(drop)
+}
