@@ -8,7 +8,7 @@ use super::memory::{Entry, Hold, Memory};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
 use jiff::Timestamp;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// What the operator may change about answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +197,9 @@ fn find(memory: &Memory, text: &str, lanes: bool, settings: &Settings, now: Time
 /// puts it before the text, and nothing of a stranger's making belongs there.
 fn refusal(entry: &Entry, settings: &Settings) -> String {
     let (date, cause, id) = (entry.since.strftime("%F"), entry.cause, entry.id);
-    let mut text = format!("suppressed since {date}: {cause} ({id}");
+    let mut text = String::with_capacity(64 + settings.look_up.len());
+    // Writing to a string cannot fail.
+    let _ = write!(text, "suppressed since {date}: {cause} ({id}");
     if !settings.look_up.is_empty() {
         text.push_str("; ");
         text.push_str(&settings.look_up);

@@ -99,11 +99,19 @@ impl Address {
     /// The key under which this mailbox is stored and looked up.
     #[must_use]
     pub fn key(&self, case: LocalPart) -> AddressKey {
-        let local = match case {
-            LocalPart::Fold => self.local.to_lowercase(),
-            LocalPart::Keep => self.local.clone(),
-        };
-        AddressKey(format!("{local}@{}", self.domain).into())
+        // Once for every look-up of the hooks: one allocation, of the right size.
+        let mut key = String::with_capacity(self.local.len() + 1 + self.domain.len());
+        match case {
+            LocalPart::Fold if self.local.is_ascii() => {
+                key.push_str(&self.local);
+                key.make_ascii_lowercase();
+            }
+            LocalPart::Fold => key.push_str(&self.local.to_lowercase()),
+            LocalPart::Keep => key.push_str(&self.local),
+        }
+        key.push('@');
+        key.push_str(&self.domain);
+        AddressKey(key.into())
     }
 }
 
@@ -150,6 +158,9 @@ pub fn canonical_domain(text: &str) -> Option<String> {
     if text.starts_with('[') {
         return text.ends_with(']').then(|| text.to_ascii_lowercase());
     }
+    if is_plain(text) {
+        return Some(text.to_ascii_lowercase());
+    }
     // Lenient towards underscores and the like: a name that IDNA refuses but that is plain ASCII
     // was mailed all the same.
     match idna::domain_to_ascii(text) {
@@ -157,6 +168,19 @@ pub fn canonical_domain(text: &str) -> Option<String> {
         _ if text.is_ascii() => Some(text.to_ascii_lowercase()),
         _ => None,
     }
+}
+
+/// Whether IDNA has nothing to say about a domain but the case of its letters: letters, digits, hyphens
+/// and dots, no empty label and none that claims to be encoded (`xn--`). Nearly all are.
+fn is_plain(domain: &str) -> bool {
+    domain.split('.').all(|label| {
+        let bytes = label.as_bytes();
+        let encoded = bytes
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"xn--"));
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-';
+        !bytes.is_empty() && !encoded && bytes.iter().all(plain)
+    })
 }
 
 /// Without white space, angle brackets and a source route (`@a,@b:user@c`, RFC 5321 appendix C).
@@ -263,6 +287,33 @@ mod tests {
             Address::parse(&format!("{}@x", "a".repeat(1000))),
             Err(AddressError::TooLong(_))
         ));
+    }
+
+    /// The short way round IDNA must lead where the long one does.
+    #[test]
+    fn plain_domains_are_what_idna_makes_of_them() {
+        for domain in [
+            "example.org",
+            "Example.ORG",
+            "a-b.c1.example",
+            "3com.com",
+            "-a-.example",
+            "a--b.example",
+        ] {
+            assert!(is_plain(domain), "{domain}");
+            let long = idna::domain_to_ascii(domain).unwrap();
+            assert_eq!(canonical_domain(domain), Some(long), "{domain}");
+        }
+        for domain in [
+            "",
+            "a..b",
+            "XN--kln-sna.example",
+            "köln.example",
+            "a_b.example",
+            "[192.0.2.1]",
+        ] {
+            assert!(!is_plain(domain), "{domain}");
+        }
     }
 
     #[test]

@@ -71,14 +71,21 @@ impl Answer {
             Self::Timeout(reason) => ("TIMEOUT ", reason.as_str()),
             Self::Perm(reason) => ("PERM ", reason.as_str()),
         };
+        if text.is_empty() {
+            return push_netstring(out, word.as_bytes());
+        }
         let mut line = Vec::with_capacity(word.len() + text.len());
         line.extend_from_slice(word.as_bytes());
         push_line(&mut line, text);
-        out.extend_from_slice(line.len().to_string().as_bytes());
-        out.push(b':');
-        out.extend_from_slice(&line);
-        out.push(b',');
+        push_netstring(out, &line);
     }
+}
+
+fn push_netstring(out: &mut Vec<u8>, content: &[u8]) {
+    out.extend_from_slice(content.len().to_string().as_bytes());
+    out.push(b':');
+    out.extend_from_slice(content);
+    out.push(b',');
 }
 
 impl fmt::Display for Request<'_> {

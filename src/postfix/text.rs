@@ -13,6 +13,10 @@ const MAX_EXCERPT: usize = 60;
 
 /// Appends `text` to `out` as one line of printable ASCII of at most [`MAX_REPLY_TEXT`] octets.
 pub fn push_line(out: &mut Vec<u8>, text: &str) {
+    if text.len() <= MAX_REPLY_TEXT && text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
     let printable = text.chars().map(|c| match c {
         ' '..='~' => c as u8,
         _ => b'?',

@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How many lines may wait: some 5 MB of them, and 160,000 a second at the pace of [`COLLECT`].
 const QUEUE: usize = 16_384;
 
+/// How many octets of texts may wait.
+const MAX_TEXT: usize = 4 << 20;
+
 /// How long lines are collected before they are written.
 const COLLECT: Duration = Duration::from_millis(100);
 
@@ -29,18 +32,7 @@ const EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) enum Line {
     /// An answer that holds mail up.
-    Decision {
-        /// The policy service, or the map asked.
-        asked: &'static str,
-        /// About whom.
-        address: String,
-        /// The envelope sender, where it is known.
-        sender: String,
-        /// The queue id, where it is known.
-        queue_id: String,
-        /// What was found.
-        finding: Finding,
-    },
+    Decision(Decision),
     /// A connection that made trouble.
     Trouble {
         /// Where.
@@ -52,6 +44,30 @@ pub(super) enum Line {
         /// In detail, where there is more to say.
         detail: String,
     },
+}
+
+/// An answer that holds mail up. Its texts lie one after the other in [`Queue::text`]: the threads that
+/// answer then neither allocate for a line nor share what they allocated with the thread that writes.
+#[derive(Debug, PartialEq)]
+pub(super) struct Decision {
+    asked: &'static str,
+    address: usize,
+    sender: usize,
+    queue_id: usize,
+    finding: Finding,
+}
+
+/// Whom and what a decision was about; what is not known is empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    /// The policy service, or the map asked.
+    pub(super) asked: &'static str,
+    /// About whom.
+    pub(super) address: &'a str,
+    /// The envelope sender.
+    pub(super) sender: &'a str,
+    /// The queue id.
+    pub(super) queue_id: &'a str,
 }
 
 /// Kinds of trouble.
@@ -96,6 +112,8 @@ pub(super) struct Journal {
 #[derive(Debug, Default)]
 struct Queue {
     lines: Vec<Line>,
+    /// The texts of the decisions, in order.
+    text: String,
     /// How many lines did not fit, from the start.
     lost: u64,
     closed: bool,
@@ -126,6 +144,27 @@ impl Journal {
         }
     }
 
+    /// Queues the line about a decision; never waits for the log.
+    pub(super) fn decided(&self, subject: Subject<'_>, finding: Finding) {
+        let texts = [subject.address, subject.sender, subject.queue_id];
+        let mut queue = self.queue.lock();
+        if queue.lines.len() >= QUEUE || queue.text.len() >= MAX_TEXT {
+            queue.lost += 1;
+            return;
+        }
+        for text in texts {
+            queue.text.push_str(text);
+        }
+        let [address, sender, queue_id] = texts.map(str::len);
+        queue.lines.push(Line::Decision(Decision {
+            asked: subject.asked,
+            address,
+            sender,
+            queue_id,
+            finding,
+        }));
+    }
+
     /// How many lines were not logged.
     pub(super) fn lost(&self) -> u64 {
         self.queue.lock().lost
@@ -141,13 +180,23 @@ impl Journal {
     fn write(&self) {
         let mut ration = Ration::default();
         let mut told_lost = 0;
-        let mut lines = Vec::new();
+        let (mut lines, mut text) = (Vec::new(), String::new());
         loop {
-            let (lost, closed) = self.collect(&mut lines);
+            let (lost, closed) = self.collect(&mut lines, &mut text);
             let now = clock::monotonic();
+            let mut rest = text.as_str();
             for line in lines.drain(..) {
-                write_line(&line, &mut ration, now);
+                match line {
+                    Line::Decision(decision) => rest = write_decision(&decision, rest),
+                    Line::Trouble {
+                        service,
+                        kind,
+                        peer,
+                        detail,
+                    } => write_trouble(service, kind, peer, &detail, ration.take(service, kind, now)),
+                }
             }
+            text.clear();
             ration.catch_up(now);
             if lost > told_lost && (closed || ration.allows_lost(now)) {
                 let news = lost - told_lost;
@@ -161,61 +210,63 @@ impl Journal {
     }
 
     /// Waits a moment and takes what is queued; how many were lost so far, and whether this was all.
-    fn collect(&self, lines: &mut Vec<Line>) -> (u64, bool) {
+    fn collect(&self, lines: &mut Vec<Line>, text: &mut String) -> (u64, bool) {
         let mut queue = self.queue.lock();
         if !queue.closed {
             self.closing.wait_for(&mut queue, COLLECT);
         }
         std::mem::swap(&mut queue.lines, lines);
+        std::mem::swap(&mut queue.text, text);
         (queue.lost, queue.closed)
     }
 }
 
-fn write_line(line: &Line, ration: &mut Ration, now: Instant) {
-    match line {
-        Line::Decision {
-            asked,
+/// Writes one decision, whose texts `text` begins with; returns what follows them.
+fn write_decision<'a>(decision: &Decision, text: &'a str) -> &'a str {
+    let (address, text) = text.split_at(decision.address);
+    let (sender, text) = text.split_at(decision.sender);
+    let (queue_id, text) = text.split_at(decision.queue_id);
+    let hook = decision.asked;
+    match &decision.finding {
+        Finding::Suppressed(entry) => tracing::info!(
+            hook,
             address,
             sender,
             queue_id,
-            finding,
-        } => match finding {
-            Finding::Suppressed(entry) => tracing::info!(
-                hook = asked,
-                ?address,
-                ?sender,
-                queue_id,
-                id = %entry.id,
-                cause = %entry.cause,
-                "refused: suppressed since {}",
-                entry.since.strftime("%F"),
-            ),
-            // The hold itself was logged when it began; a long one is asked about at every attempt.
-            Finding::Held(hold) => tracing::debug!(
-                hook = asked,
-                ?address,
-                ?sender,
-                queue_id,
-                lane = %hold.lane.provider,
-                rule = hold.rule.as_deref().unwrap_or("-"),
-                "held until {}",
-                hold.until.strftime("%FT%TZ"),
-            ),
-            Finding::Nothing | Finding::Unloaded => {}
-        },
-        Line::Trouble {
-            service,
-            kind,
-            peer,
-            detail,
-        } => {
-            if let Some(before) = ration.take(*service, *kind, now) {
-                let peer = peer.map_or_else(|| "socket file".to_owned(), |p| p.to_string());
-                let text = kind.text();
-                tracing::warn!(hook = %service, peer, left_out = before, "{text}: {detail}");
-            }
-        }
+            id = %entry.id,
+            cause = entry.cause.name(),
+            "refused: suppressed since {}",
+            entry.since.strftime("%F"),
+        ),
+        // The hold itself was logged when it began; a long one is asked about at every attempt.
+        Finding::Held(hold) => tracing::debug!(
+            hook,
+            address,
+            sender,
+            queue_id,
+            lane = hold.lane.provider,
+            rule = hold.rule.as_deref().unwrap_or("-"),
+            "held until {}",
+            hold.until.strftime("%FT%TZ"),
+        ),
+        Finding::Nothing | Finding::Unloaded => {}
     }
+    text
+}
+
+/// Writes about trouble, unless that would be too often; `before` tells how many were left out.
+fn write_trouble(
+    service: Service,
+    kind: Trouble,
+    peer: Option<SocketAddr>,
+    detail: &str,
+    before: Option<u64>,
+) {
+    let Some(left_out) = before else {
+        return;
+    };
+    let peer = peer.map_or_else(|| "socket file".to_owned(), |p| p.to_string());
+    tracing::warn!(hook = %service, peer, left_out, "{}: {detail}", kind.text());
 }
 
 /// How much was told of each kind of trouble.
@@ -311,7 +362,33 @@ mod tests {
         assert_eq!(journal.lost(), 3);
         journal.close();
         let mut lines = Vec::new();
-        assert_eq!(journal.collect(&mut lines), (3, true));
+        assert_eq!(journal.collect(&mut lines, &mut String::new()), (3, true));
         assert_eq!(lines.len(), QUEUE);
+    }
+
+    #[test]
+    fn each_decision_finds_its_own_texts() {
+        let journal = Journal::default();
+        for address in ["a@x", "пётр@y"] {
+            let subject = Subject {
+                asked: "policy",
+                address,
+                sender: "s",
+                queue_id: "",
+            };
+            journal.decided(subject, Finding::Unloaded);
+        }
+        journal.close();
+        let (mut lines, mut text) = (Vec::new(), String::new());
+        journal.collect(&mut lines, &mut text);
+        assert_eq!(text, "a@xsпётр@ys");
+        let mut rest = text.as_str();
+        for (line, expected) in lines.iter().zip(["пётр@ys", ""]) {
+            let Line::Decision(decision) = line else {
+                panic!("{line:?}");
+            };
+            rest = write_decision(decision, rest);
+            assert_eq!(rest, expected);
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! more than the answers to one read. An idle connection holds no buffer.
 
 use super::count::count;
-use super::journal::{Line, Trouble};
+use super::journal::{Line, Subject, Trouble};
 use super::registry::Pulse;
 use super::{Service, Shared, WorkerState};
 use crate::clock;
@@ -82,13 +82,13 @@ impl Dialogue for Policy {
             let (finding, action) = answer::policy(&desk.shared.memory, &request, &settings, clock::now());
             action.encode(out);
             requests += 1;
-            desk.note(finding, |finding| Line::Decision {
+            let subject = Subject {
                 asked: "policy",
-                address: request.recipient.to_owned(),
-                sender: request.sender.to_owned(),
-                queue_id: request.queue_id.to_owned(),
-                finding,
-            });
+                address: request.recipient,
+                sender: request.sender,
+                queue_id: request.queue_id,
+            };
+            desk.note(subject, finding);
         };
         Answered { requests, broken }
     }
@@ -127,13 +127,13 @@ impl Dialogue for Socketmap {
             let (finding, answer) =
                 answer::look_up(&desk.shared.memory, map, request.key, &settings, clock::now());
             answer.encode(out);
-            desk.note(finding, |finding| Line::Decision {
+            let subject = Subject {
                 asked: map.name(),
-                address: request.key.to_owned(),
-                sender: String::new(),
-                queue_id: String::new(),
-                finding,
-            });
+                address: request.key,
+                sender: "",
+                queue_id: "",
+            };
+            desk.note(subject, finding);
         };
         Answered { requests, broken }
     }
@@ -141,11 +141,11 @@ impl Dialogue for Socketmap {
 
 impl Desk {
     /// Counts an answer, and logs it where it holds mail up.
-    fn note(&self, finding: Finding, line: impl FnOnce(Finding) -> Line) {
+    fn note(&self, subject: Subject<'_>, finding: Finding) {
         self.worker.counters(self.service).answered(&finding);
         let telling = matches!(finding, Finding::Suppressed(_) | Finding::Held(_));
         if telling && tracing::enabled!(tracing::Level::INFO) {
-            self.shared.journal.tell(line(finding));
+            self.shared.journal.decided(subject, finding);
         }
     }
 
