@@ -10,6 +10,7 @@ use nixie::engine::rule::RuleSet;
 use nixie::engine::verdict::{Cause, Remedy, Scope, Verdict};
 use nixie::mail::address::Address;
 use nixie::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use nixie::mail::formats::postfix::{ReasonKind, parse_reason};
 use nixie::mail::reply::Reply;
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -39,17 +40,14 @@ fn compiled() -> RuleSet {
 
 /// A reply as it stands in a log: perhaps within Postfix's own words.
 fn said(text: &str) -> (Reply, Phase) {
-    let (inner, phase) = match text.split_once(" refused to talk to me: ") {
-        Some((_, inner)) => (inner, Phase::Session),
-        None => (
-            text.split_once(" said: ").map_or(text, |(_, inner)| inner),
-            Phase::Unknown,
-        ),
-    };
-    match Reply::parse(inner) {
-        reply if reply.code.is_some() => (reply, phase),
-        _ => (Reply::parse(text), phase),
+    let reason = parse_reason(text);
+    if reason.kind == ReasonKind::Local {
+        return (Reply::parse(text), Phase::Unknown);
     }
+    let phase = reason
+        .answered()
+        .map_or(Phase::Unknown, |command| Phase::of_command(&command));
+    (reason.reply, phase)
 }
 
 fn judged(rules: &RuleSet, text: &str, provider: Option<&str>) -> Verdict {
@@ -402,11 +400,33 @@ fn event(outcome: Outcome, reply: &str, relay: Option<Relay>) -> Event {
         message_id: None,
         envelope_id: None,
         relay,
+        command: None,
         reply: Reply::parse(reply),
         reported_status: None,
         reporting_mta: None,
         return_path: None,
         own: true,
+    }
+}
+
+/// The very words that suppress in reply to RCPT say nothing of the recipient in reply to anything else.
+#[test]
+fn only_an_answer_to_rcpt_is_about_the_recipient() {
+    let providers = Providers::shipped().unwrap();
+    let remedy = |command: &str| {
+        let event = Event {
+            command: Some(command.to_owned()),
+            ..event(
+                Outcome::Failed,
+                "550 5.1.1 no such user",
+                relay("mx.x.test", Some("192.0.2.1")),
+            )
+        };
+        judge(rules(), &providers, "default", &event).0.remedy
+    };
+    assert_eq!(remedy("RCPT TO"), Remedy::Suppress);
+    for command in ["MAIL FROM", "DATA", "end of DATA", "EHLO", "greeting"] {
+        assert_ne!(remedy(command), Remedy::Suppress, "{command}");
     }
 }
 

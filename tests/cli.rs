@@ -225,7 +225,7 @@ fn an_ingest_can_be_run_twice() {
     mbox.extend_from_slice(&bounce);
     mbox.extend_from_slice(b"\nFrom someone Sat Nov 21 09:00:00 2026\nSubject: hello\n\nnot a bounce\n");
     std::fs::write(directory.join("old.mbox"), mbox).unwrap();
-    let log = "2026-11-21T09:00:00.5+00:00 mta postfix/smtp[7]: 4A1: to=<dead@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+    let log = "2026-11-21T09:00:00.5+00:00 mta postfix/smtp[7]: 4A1B2C3D4E5F: to=<dead@x.example>, relay=mx.x.example[192.0.2.1]:25, \
                delay=1, delays=0/0/0/1, dsn=5.1.1, status=bounced (host mx.x.example[192.0.2.1] said: 550 5.1.1 no such \
                user (in reply to RCPT TO command))\n";
     std::fs::write(directory.join("mail.log"), log).unwrap();

@@ -58,7 +58,7 @@ fn served(nixie: &Nixie) {
         Ok(answer.contains("action=550 5.1.1").then_some(()))
     })
     .unwrap();
-    let answer = ask(nixie.address("socketmap"), b"20:access Dead@X.example,").unwrap();
+    let answer = ask(nixie.address("socketmap"), b"21:access Dead@X.example,").unwrap();
     assert!(answer.contains("OK 550 5.1.1"), "{answer}");
     let answer = ask(nixie.address("socketmap"), b"14:nonsense a@b.c,").unwrap();
     assert!(answer.contains("PERM"), "{answer}");

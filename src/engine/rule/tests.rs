@@ -1,3 +1,5 @@
+//! What rules accept, refuse, and decide.
+
 use super::*;
 
 const GOOD: &str = "[[rule]]\nid = \"a\"\ntext = \"no such user\"\ncause = \"user_unknown\"\n";

@@ -1,3 +1,5 @@
+//! What reports say, read from their parts.
+
 use super::*;
 
 const REPORT: &str = "Reporting-MTA: dns; mta.app.test\n\

@@ -98,7 +98,7 @@ impl Joiner {
             evidence: evidence(line, delivery, &reason),
             message_id: known.message_id,
             sender: known.sender,
-            relay: relay(delivery, &reason),
+            relay: relay(line, delivery, &reason),
             command: reason.answered(),
             reply: reason.reply,
             reported_status: delivery.dsn,
@@ -195,7 +195,7 @@ fn evidence(line: &Line<'_>, delivery: &Delivery<'_>, reason: &Reason) -> Eviden
 
 /// Who answered: the relay, or without one the host that the reason names. Local agents have their name
 /// for a host and no address, sockets their path for an address ([`Relay::is_local`]).
-fn relay(delivery: &Delivery<'_>, reason: &Reason) -> Option<Relay> {
+fn relay(line: &Line<'_>, delivery: &Delivery<'_>, reason: &Reason) -> Option<Relay> {
     if delivery.is_unattempted() {
         return Some(Relay {
             host: reason.host.as_ref()?.to_lowercase(),
@@ -204,10 +204,12 @@ fn relay(delivery: &Delivery<'_>, reason: &Reason) -> Option<Relay> {
         });
     }
     let endpoint = Endpoint::parse_prefix(delivery.relay).filter(|(_, rest)| rest.is_empty());
+    // lmtp(8) speaks to mailbox servers of our own, over TCP or not: no provider's limits are met there.
+    let ours = line.service == Some("lmtp");
     Some(match endpoint {
         Some((endpoint, _)) => Relay {
             host: endpoint.host.to_lowercase(),
-            ip: Some(endpoint.ip.to_owned()),
+            ip: Some(endpoint.ip.to_owned()).filter(|ip| !ours || ip.starts_with('/')),
             port: endpoint.port,
         },
         None => Relay {
