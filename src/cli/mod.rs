@@ -29,7 +29,7 @@ pub struct Arguments {
     /// The configuration file [default: /etc/nixie/nixie.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The store, over [store] url
+    /// The store, over `url` of the section `store`
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Any key, over everything else, as in --set log.source=journal

@@ -3,7 +3,7 @@
 //!
 //! 250 is said after the commit, and only then. With the store down it is 451, and Postfix keeps the
 //! mail. What cannot be read is kept as an unread message. A connection that sends nothing is closed
-//! after [`IDLE`]; past [`MAX_CONNECTIONS`] a new one is told 421.
+//! after 5 minutes; past 100 connections a new one is told 421.
 
 use super::keeper::{Handle, Intake};
 use crate::clock;

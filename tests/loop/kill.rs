@@ -149,7 +149,7 @@ fn spawn_writer(log: PathBuf, produced: Arc<Produced>, stop: Arc<AtomicBool>) ->
             file.write_all(&burst.as_bytes()[..middle]).unwrap();
             wait_for_a_moment(&pause, random() % 60);
             file.write_all(&burst.as_bytes()[middle..]).unwrap();
-            if random() % 40 == 0 {
+            if random().is_multiple_of(40) {
                 std::fs::rename(&log, log.with_extension(format!("log.{number}"))).unwrap();
                 file = append(&log);
             }
