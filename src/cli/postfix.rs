@@ -52,12 +52,20 @@ pub async fn run(options: &PostfixArguments, settings: &Settings) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// An address as Postfix spells it, where the part listens at all.
+/// Debian's queue directory, and with it the root of a chrooted Postfix.
+const QUEUE_DIRECTORY: &str = "unix:/var/spool/postfix/";
+
+/// An address as Postfix spells it, where the part listens at all. A socket beneath the queue directory is
+/// named from there, as Postfix's daemons find it with and without a chroot.
 fn endpoint(listen: Option<&ListenAddress>, default: &str) -> Option<String> {
-    match listen {
-        Some(address) => address.to_postfix(),
-        None => Some(format!("inet:{default}")),
-    }
+    let address = match listen {
+        Some(address) => address.to_postfix()?,
+        None => format!("inet:{default}"),
+    };
+    Some(match address.strip_prefix(QUEUE_DIRECTORY) {
+        Some(path) => format!("unix:{path}"),
+        None => address,
+    })
 }
 
 /// The lines to paste, for what is switched on.
@@ -282,6 +290,17 @@ mod tests {
                 .iter()
                 .all(|finding| !finding.good)
         );
+    }
+
+    #[test]
+    fn sockets_in_the_queue_directory_are_named_from_there() {
+        let listen = |path: &str| endpoint(Some(&path.parse().unwrap()), "").unwrap();
+        assert_eq!(
+            listen("unix:/var/spool/postfix/nixie/policy"),
+            "unix:nixie/policy"
+        );
+        assert_eq!(listen("unix:/run/nixie/policy"), "unix:/run/nixie/policy");
+        assert_eq!(listen("127.0.0.1:1"), "inet:127.0.0.1:1");
     }
 
     #[test]

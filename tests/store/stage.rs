@@ -57,18 +57,9 @@ pub fn start() -> nixie_lab::postgres::Postgres {
 
 /// Whether the tests with Postgres run; says so where they do not.
 pub fn postgres_wanted() -> bool {
-    let required = std::env::var_os("NIXIE_REQUIRE_ALL").is_some_and(|value| value == "1");
-    let wanted = required || nixie_lab::postgres::installed().is_some();
-    if !wanted {
-        #[expect(
-            clippy::print_stderr,
-            reason = "a test that was left out must not look like one that ran"
-        )]
-        {
-            eprintln!("left out: the store contract over Postgres, which is not installed");
-        }
-    }
-    wanted
+    let missing = nixie_lab::postgres::installed().is_none();
+    let missing = missing.then(|| "the package postgresql is not installed".to_owned());
+    nixie_lab::need::granted("the store contract over Postgres", missing)
 }
 
 pub fn at(second: i64) -> Timestamp {
