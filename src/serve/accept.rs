@@ -83,19 +83,6 @@ impl AsyncListener {
     }
 }
 
-impl axum::serve::Listener for AsyncListener {
-    type Io = Stream;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Stream, ()) {
-        (self.accept_patiently("http").await, ())
-    }
-
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,

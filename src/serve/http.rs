@@ -1,10 +1,12 @@
 //! The HTTP listener: `/healthz` (the process lives and its hooks answer), `/readyz` (the memory is
 //! loaded and the store answers) and `/metrics` (Prometheus text format, OpenMetrics 1.0).
 
+use super::accept::Stream;
 use super::hook::{Counts, Hooks};
 use super::keeper::KeeperCounters;
 use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
+use super::seat::{Seat, Seats};
 use crate::clock;
 use crate::engine::memory::Memory;
 use crate::store::Store;
@@ -17,10 +19,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// A store that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,7 +47,12 @@ pub struct View {
     pub log: Arc<LogCounters>,
 }
 
-/// Serves until told to stop; requests in hand are finished.
+/// Connections at once; past that, the one idle longest makes room.
+const MAX_CONNECTIONS: usize = 100;
+/// How long a stop waits for requests in hand.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Serves until told to stop; requests in hand are given a while to finish.
 ///
 /// # Errors
 /// Where the listener itself fails.
@@ -56,9 +66,20 @@ pub async fn run(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(view);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
+    let listener = Seated {
+        listener,
+        seats: Seats::new(MAX_CONNECTIONS),
+    };
+    let stopped = stop.clone();
+    let serve = axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned());
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        result = serve => result,
+        () = late => Ok(()),
+    }
 }
 
 async fn healthz(State(view): State<View>) -> (StatusCode, String) {
@@ -260,4 +281,68 @@ fn services(registry: &mut Registry, services: &[(&str, Counts)]) {
     registry.register("hook_closed", "Connections that we closed, by reason", closed);
     registry.register("hook_connections", "Connections taken", accepted);
     registry.register("hook_open_connections", "Connections there are", open);
+}
+
+/// A listener whose connections have seats.
+struct Seated {
+    listener: super::accept::AsyncListener,
+    seats: Seats,
+}
+
+/// A connection that ends when it is asked to leave.
+struct SeatedStream {
+    stream: Stream,
+    seat: Seat,
+    leave: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl axum::serve::Listener for Seated {
+    type Io = SeatedStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (SeatedStream, ()) {
+        let stream = self.listener.accept_patiently("http").await;
+        let seat = self.seats.take();
+        let leave = Box::pin(seat.asked_to_leave());
+        (SeatedStream { stream, seat, leave }, ())
+    }
+
+    fn local_addr(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for SeatedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.leave.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.seat.touch(false);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for SeatedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

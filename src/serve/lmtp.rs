@@ -3,9 +3,10 @@
 //!
 //! 250 is said after the commit, and only then. With the store down it is 451, and Postfix keeps the
 //! mail. What cannot be read is kept as an unread message. A connection that sends nothing is closed
-//! after 5 minutes; past 100 connections a new one is told 421.
+//! after 5 minutes; past 100 connections the one idle longest makes room.
 
 use super::keeper::{Handle, Intake};
+use super::seat::{Seat, Seats};
 use crate::clock;
 use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope, Kind, Reading};
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 /// RFC 5321 §4.5.3.2.7 asks a server to wait at least 5 minutes for a command.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long a stop waits for messages that are on their way; what is not committed then comes again.
+const GRACE: Duration = Duration::from_secs(10);
 /// Postfix opens at most 20 by default (`lmtp_destination_concurrency_limit`).
 const MAX_CONNECTIONS: usize = 100;
 
@@ -47,9 +49,8 @@ pub struct Lmtp {
     host: String,
     max_size: usize,
     counters: Arc<LmtpCounters>,
-    room: Arc<Semaphore>,
+    seats: Seats,
     stop: CancellationToken,
-    connections: TaskTracker,
 }
 
 impl Lmtp {
@@ -62,47 +63,48 @@ impl Lmtp {
         counters: Arc<LmtpCounters>,
         stop: CancellationToken,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         Self {
             keeper,
             host,
             max_size,
             counters,
-            room,
+            seats: Seats::new(MAX_CONNECTIONS),
             stop,
-            connections: TaskTracker::new(),
         }
     }
 
-    /// Takes connections until told to stop, then waits for those that are in the middle of a message.
+    /// Takes connections until told to stop, then gives those that are in the middle of a message a while
+    /// to finish.
     pub async fn run(self, listener: super::accept::AsyncListener) {
         let intake = Arc::new(self);
+        let mut connections = JoinSet::new();
         loop {
             let stream = tokio::select! {
                 () = intake.stop.cancelled() => break,
                 stream = listener.accept_patiently("lmtp") => stream,
+                Some(_) = connections.join_next() => continue,
             };
             let shared = Arc::clone(&intake);
-            intake
-                .connections
-                .spawn(async move { shared.connection(stream).await });
+            connections.spawn(async move { shared.connection(stream).await });
         }
-        intake.connections.close();
-        intake.connections.wait().await;
+        drop(listener);
+        let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+        connections.shutdown().await;
     }
 
     async fn connection(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let Ok(_place) = self.room.try_acquire() else {
-            let _ = stream.write_all(b"421 4.3.2 too many connections\r\n").await;
-            return;
-        };
+        let seat = self.seats.take();
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = self.talk(&mut stream).await {
+        if let Err(error) = self.talk(&mut stream, &seat).await {
             debug!(%error, "lmtp: connection lost");
         }
     }
 
-    async fn talk(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
+    async fn talk(
+        &self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        seat: &Seat,
+    ) -> std::io::Result<()> {
         let mut session = Session::new(&self.host, self.max_size);
         stream.write_all(session.greeting().as_bytes()).await?;
         let mut buffer = vec![0; 64 * 1024];
@@ -112,13 +114,18 @@ impl Lmtp {
                 () = self.stop.cancelled(), if !session.is_busy() => {
                     return stream.write_all(b"421 4.3.2 Nixie is stopping\r\n").await;
                 }
+                () = seat.asked_to_leave() => {
+                    return stream.write_all(b"421 4.3.2 too many connections\r\n").await;
+                }
             };
             let octets = match octets {
                 Ok(Ok(0)) => return Ok(()),
                 Ok(octets) => octets?,
                 Err(_) => return stream.write_all(b"421 4.4.2 nothing came\r\n").await,
             };
+            seat.touch(true);
             self.work(&mut session, &buffer[..octets], stream).await?;
+            seat.touch(false);
             if session.is_closed() {
                 return stream.shutdown().await;
             }

@@ -17,6 +17,7 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod reload;
+pub mod seat;
 pub mod tail;
 
 use crate::clock;

@@ -139,7 +139,7 @@ fn half_requests(nixie: &Nixie) -> Vec<TcpStream> {
 fn idle(nixie: &Nixie) -> Vec<TcpStream> {
     let mut open = Vec::new();
     for number in 0..IDLE {
-        match connect(nixie.address(PORTS[number % 2])) {
+        match connect(nixie.address(PORTS[number % 4])) {
             Ok(stream) => open.push(stream),
             // Out of descriptors on this side: as many as there are will do.
             Err(_) => break,
