@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use nixie::engine::classify::judge;
 use nixie::engine::provider::Providers;
 use nixie::engine::rule::RuleSet;
+use nixie::engine::verdict::Remedy;
 use nixie::mail::event::{Event, Evidence, Outcome, Source};
 use nixie::mail::message::{Envelope, Kind, Reading, events, read};
 use proptest::prelude::*;
@@ -190,6 +191,30 @@ fn only_what_our_postfix_made_is_own() {
 }
 
 /// An expired message is `failed` with a 4.x; our own refusal of a suppressed address is no evidence.
+/// Postfix tells only people which command was answered: the same words in reply to MAIL FROM suppress nobody.
+#[test]
+fn what_the_notice_tells_of_the_command_is_heeded() {
+    let (raw, env) = sample("mailbox-full");
+    let providers = Providers::shipped().unwrap();
+    let rules = RuleSet::shipped(&providers).unwrap();
+    let text = String::from_utf8(raw).unwrap();
+    // The same bounce, about a mailbox that is not there.
+    let text = text
+        .replace("552 5.2.2 Mailbox full", "550 5.1.1 no such user")
+        .replace("Status: 5.2.2", "Status: 5.1.1");
+    let remedy = |text: &str| {
+        let (_, events) = lowered(text.as_bytes(), &env);
+        assert_eq!(events.len(), 1, "{text}");
+        judge(&rules, &providers, "default", &events[0]).0.remedy
+    };
+    assert_eq!(remedy(&text), Remedy::Suppress);
+    let about_us = text
+        .replace("RCPT TO", "MAIL FROM")
+        .replace("RCPT\n    TO", "MAIL\n    FROM");
+    assert_ne!(about_us, text);
+    assert_ne!(remedy(&about_us), Remedy::Suppress);
+}
+
 #[test]
 fn echoes_and_expiry_are_no_hard_bounces() {
     for name in ["expired-dns", "expired-suspended", "expired-greeting"] {

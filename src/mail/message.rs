@@ -11,7 +11,7 @@ use super::address::{Address, LocalPart, canonical_domain};
 use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Diagnostic, Report, clean};
 use super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
-use super::formats::postfix::parse_reason;
+use super::formats::postfix::{answered_in_notice, parse_reason};
 use super::received::Hop;
 use super::reply::Reply;
 use super::status::Class;
@@ -51,6 +51,8 @@ pub struct Reading {
     pub report: Option<Report>,
     /// Its feedback, where it is a complaint.
     pub feedback: Option<FeedbackReport>,
+    /// What it says to people, where that stands in a plain text part at its top.
+    pub notice: Option<String>,
     /// The mail that it is about, where it was returned (in full or its header).
     pub returned: Option<Returned>,
     /// Its `Return-Path`, where a delivery agent noted one; `Some("")` is the null sender.
@@ -99,6 +101,7 @@ pub fn read(raw: &[u8]) -> Reading {
         digest: digest(body(&message)),
         report: None,
         feedback: None,
+        notice: None,
         returned: None,
         return_path: headers.first("Return-Path").map(|path| unbracket(&path)),
         locally_generated: headers
@@ -164,6 +167,13 @@ impl Reading {
             .and_then(|t| t.attribute("report-type"))
             .is_some_and(|t| t.eq_ignore_ascii_case("feedback-report"));
         self.returned = children.iter().find_map(|part| returned(part));
+        let plain =
+            |part: &&&MessagePart<'_>| matches!(part.body, PartType::Text(_)) && returned(part).is_none();
+        self.notice = children
+            .iter()
+            .find(plain)
+            .and_then(|part| part.text_contents())
+            .map(clip);
         match (status, feedback) {
             (None, None) => {
                 self.returned = None;
@@ -305,7 +315,8 @@ impl<'a> Frame<'a> {
                 ip: None,
                 port: None,
             }),
-            command,
+            command: command
+                .or_else(|| answered_in_notice(self.reading.notice.as_deref()?, &address.to_string())),
             reply,
             reported_status: recipient.status,
             reporting_mta: report.reporting_mta.clone(),
@@ -400,6 +411,11 @@ fn said(diagnostic: &Diagnostic) -> (Reply, Option<String>) {
     let reason = parse_reason(&diagnostic.text);
     let command = reason.answered();
     (reason.reply, command)
+}
+
+/// As much of a notice as is read: a bounce about thousands of recipients is not worth more.
+fn clip(text: &str) -> String {
+    text.chars().take(64 * 1024).collect()
 }
 
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
@@ -517,6 +533,7 @@ fn nothing(raw: &[u8]) -> Reading {
         digest: digest(raw),
         report: None,
         feedback: None,
+        notice: None,
         returned: None,
         return_path: None,
         locally_generated: None,
