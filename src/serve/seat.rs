@@ -96,7 +96,6 @@ impl Seat {
     }
 
     /// Ready when the connection is asked to leave.
-    #[must_use]
     pub fn asked_to_leave(&self) -> WaitForCancellationFutureOwned {
         self.leave.clone().cancelled_owned()
     }
