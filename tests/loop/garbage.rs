@@ -1,7 +1,7 @@
 //! Promise 9: garbage on every port: random octets, endless lines, half requests, ten thousand idle
 //! connections. Other clients are served, memory stays bounded, and the daemon lives.
 
-use crate::stage::WITHIN;
+use crate::stage::{WITHIN, quiet};
 use nixie_lab::nixie::{Nixie, Setup};
 use nixie_lab::smtp::{Client, Protocol};
 use std::io::{Read, Write};
@@ -16,6 +16,7 @@ const GROWTH: u64 = 128 * 1024;
 
 #[test]
 fn garbage_on_every_port_harms_nobody_else() {
+    let _turn = quiet();
     let nixie = Nixie::launch(Setup::new(env!("CARGO_BIN_EXE_nixie"))).unwrap();
     nixie.cli(&["suppress", "add", "dead@x.example"]).unwrap();
     served(&nixie);

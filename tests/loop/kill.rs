@@ -2,7 +2,7 @@
 //! every LMTP message is counted exactly once in the end. No Postfix is needed: the test writes the log
 //! and hands in the bounces as Postfix would, which hands in again whatever was not answered with 250.
 
-use crate::stage::WITHIN;
+use crate::stage::{WITHIN, quiet};
 use nixie_lab::need;
 use nixie_lab::nixie::{Nixie, Setup};
 use nixie_lab::postgres::Postgres;
@@ -50,6 +50,7 @@ fn on_postgres_every_event_counts_once() {
 }
 
 fn survive(setup: Setup) {
+    let _turn = quiet();
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("mail.log");
     File::create(&log).unwrap();

@@ -2,12 +2,19 @@
 
 use nixie_lab::nixie::{Nixie, Setup as NixieSetup};
 use nixie_lab::postfix::{Postfix, Setup as PostfixSetup};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long anything may take before a scenario fails.
 pub const WITHIN: Duration = Duration::from_secs(60);
 /// Who sends; its bounces come back to Nixie.
 pub const SENDER: &str = "bounce+17@bounces.example.org";
+
+/// Held by the scenarios that load the machine, and by the one that promises a time: they take turns.
+pub fn quiet() -> MutexGuard<'static, ()> {
+    static QUIET: Mutex<()> = Mutex::new(());
+    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A Postfix and its Nixie.
 pub struct Stage {
