@@ -112,10 +112,12 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
         tally.lines,
         tally.messages
     );
-    println!(
-        "{} reports; {} messages that are none",
-        tally.reports, tally.others
-    );
+    if tally.messages > 0 {
+        println!(
+            "{} reports; {} messages that are none",
+            tally.reports, tally.others
+        );
+    }
     println!(
         "{} new events, {} seen before",
         count(&counters.events),

@@ -17,6 +17,7 @@ pub mod suppress;
 pub mod trace;
 
 use crate::config::Settings;
+use crate::serve::listen::Inherited;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -99,10 +100,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return man();
     }
     let settings = arguments.settings()?;
+    // Taking over systemd's sockets clears variables of the environment, which is safe only while there
+    // is one thread: before the runtime.
+    let inherited = Inherited::from_env()?;
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     runtime.block_on(async {
         match &arguments.command {
-            Command::Serve => serve::run(arguments, settings).await,
+            Command::Serve => serve::run(arguments, settings, inherited).await,
             Command::CheckConfig => check_config::run(arguments, &settings).await,
             Command::Postfix(options) => postfix::run(options, &settings).await,
             Command::Ingest(options) => ingest::run(options, &settings).await,

@@ -3,15 +3,20 @@
 use super::Arguments;
 use crate::config::{LogSource, Settings};
 use crate::serve::Daemon;
+use crate::serve::listen::Inherited;
 use std::process::ExitCode;
 
 /// Runs the daemon until it is told to stop.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run(arguments: &Arguments, settings: Settings) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    arguments: &Arguments,
+    settings: Settings,
+    inherited: Inherited,
+) -> anyhow::Result<ExitCode> {
     super::trace::start(&settings.trace)?;
-    let daemon = Daemon::start(settings.clone()).await?;
+    let daemon = Daemon::start(settings.clone(), inherited).await?;
     print!("{}", banner(&daemon, &settings));
     daemon.run(|| arguments.settings()).await?;
     Ok(ExitCode::SUCCESS)

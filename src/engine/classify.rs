@@ -18,7 +18,7 @@ use super::rule::{Question, Rule, RuleSet};
 use super::throttle::LaneKey;
 use super::verdict::{Cause, Remedy, Scope, Verdict};
 use crate::mail::address::{Address, LocalPart};
-use crate::mail::event::{Event, Evidence, Outcome, Relay, Source};
+use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
 use std::borrow::Cow;
@@ -170,16 +170,11 @@ fn lane(providers: &Providers, egress: &str, event: &Event) -> Option<LaneKey> {
     let relay = event
         .relay
         .as_ref()
-        .filter(|relay| told_by_log && is_remote(relay))?;
+        .filter(|relay| told_by_log && !relay.host.is_empty() && !relay.is_local())?;
     Some(LaneKey {
         provider: providers.provider_of_relay(&relay.host),
         egress: egress.to_owned(),
     })
-}
-
-/// Whether the relay was reached over a network: local agents have no address, sockets have a path.
-fn is_remote(relay: &Relay) -> bool {
-    !relay.host.is_empty() && relay.ip.as_ref().is_some_and(|ip| !ip.contains('/'))
 }
 
 /// The verdict of a rule, given what the numbers say of permanence.

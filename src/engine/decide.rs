@@ -77,7 +77,7 @@ impl Record {
     pub fn new(event: Event, verdict: Verdict, lane: Option<LaneKey>, local_part: LocalPart) -> Self {
         let mailed = event.mailed().key(local_part);
         let correlations = trust::correlations(&event);
-        let failure = trust::failure(&event, &verdict);
+        let failure = trust::failure(&event);
         Self {
             event,
             verdict,

@@ -7,7 +7,6 @@
 //! | correlated | the report names a message that we saw leave for that recipient |
 //! | unverified | neither: kept and shown, never acts |
 
-use super::verdict::Verdict;
 use crate::mail::event::{Event, Outcome, Source};
 use sha2::{Digest, Sha256};
 
@@ -76,9 +75,9 @@ pub fn correlations(event: &Event) -> Vec<Fingerprint> {
 /// about it are one failure and must count once. `None` where there is nothing final, or where the
 /// report is not our own MTA's.
 #[must_use]
-pub fn failure(event: &Event, verdict: &Verdict) -> Option<Fingerprint> {
+pub fn failure(event: &Event) -> Option<Fingerprint> {
     let terminal = matches!(event.outcome, Outcome::Failed | Outcome::Expired);
-    if !event.own || !terminal || verdict.rule.is_empty() {
+    if !event.own || !terminal {
         return None;
     }
     let queue_id = event.queue_id.as_deref()?;

@@ -136,10 +136,11 @@ impl fmt::Debug for EventId {
 }
 
 impl Relay {
-    /// Whether the mail stayed on this host: a local agent (no address) or a socket (a path).
+    /// Whether the mail stayed on this host: a local agent (no address) or a socket (a path, perhaps from
+    /// Postfix's queue directory: `private/lmtp`).
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.ip.as_ref().is_none_or(|ip| ip.starts_with('/'))
+        self.ip.as_ref().is_none_or(|ip| ip.contains('/'))
     }
 }
 

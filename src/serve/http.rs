@@ -214,6 +214,12 @@ fn registry(view: &View) -> Registry {
         "Lines read from Postfix's log",
         &view.log.lines,
     );
+    counter(
+        &mut registry,
+        "log_unreadable",
+        "Deliveries in Postfix's log that could not be read",
+        &view.log.unreadable,
+    );
     let hooks = view.hooks.counters();
     services(
         &mut registry,

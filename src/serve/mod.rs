@@ -130,8 +130,7 @@ struct Bound {
 
 impl Bound {
     /// Binds what is configured, the defaults where nothing is; sockets from systemd come first.
-    fn bind(settings: &Settings) -> anyhow::Result<Self> {
-        let mut inherited = Inherited::from_env()?;
+    fn bind(settings: &Settings, mut inherited: Inherited) -> anyhow::Result<Self> {
         let mut bind =
             |part: &str, listen: &Option<ListenAddress>, default: &str| -> anyhow::Result<Option<Listener>> {
                 let address = match listen {
@@ -204,16 +203,16 @@ fn answers(settings: &Settings) -> answer::Settings {
 }
 
 impl Daemon {
-    /// Starts everything.
+    /// Starts everything, on the sockets that systemd handed over and on those of the settings.
     ///
     /// # Errors
     /// Bad rules, a bad store URL, an address that cannot be bound. A store that does not answer is
     /// not an error.
-    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+    pub async fn start(settings: Settings, inherited: Inherited) -> anyhow::Result<Self> {
         let url = settings.store_url()?;
         let store = Store::connect_lazy(&url).await?;
         let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
-        let bound = Bound::bind(&settings)?;
+        let bound = Bound::bind(&settings, inherited)?;
         let listening = bound.addresses();
         let memory = Arc::new(Memory::new());
         let listeners = Listeners {

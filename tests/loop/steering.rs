@@ -273,6 +273,7 @@ fn the_check_finds_what_a_postfix_lacks() {
         .unwrap();
     let said = String::from_utf8_lossy(&good.stdout);
     assert!(said.contains("ok       main.cf: transport_maps"), "{said}");
+    assert!(good.status.success() && !said.contains("missing"), "{said}");
     let bare = tempfile::tempdir().unwrap();
     for file in ["main.cf", "master.cf"] {
         std::fs::write(bare.path().join(file), "").unwrap();

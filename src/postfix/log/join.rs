@@ -209,7 +209,7 @@ fn relay(line: &Line<'_>, delivery: &Delivery<'_>, reason: &Reason) -> Option<Re
     Some(match endpoint {
         Some((endpoint, _)) => Relay {
             host: endpoint.host.to_lowercase(),
-            ip: Some(endpoint.ip.to_owned()).filter(|ip| !ours || ip.starts_with('/')),
+            ip: Some(endpoint.ip.to_owned()).filter(|ip| !ours || ip.contains('/')),
             port: endpoint.port,
         },
         None => Relay {
