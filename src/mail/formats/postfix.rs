@@ -84,11 +84,11 @@ impl Reason {
 
 /// The command that the reply about a recipient answered, from the words that Postfix addresses to people at
 /// the top of its bounces: `<recipient>: host … said: … (in reply to MAIL FROM command)`, one paragraph a
-/// recipient, perhaps with `(expanded from <alias>)`. The delivery status beside them does not tell it.
+/// recipient, perhaps with `(expanded from <alias>)`. The delivery status beside them does not tell it. Lines end
+/// in LF.
 #[must_use]
 pub fn answered_in_notice(notice: &str, recipient: &str) -> Option<String> {
-    let unified = notice.replace("\r\n", "\n");
-    unified.split("\n\n").find_map(|paragraph| {
+    notice.split("\n\n").find_map(|paragraph| {
         let rest = paragraph.trim_start().strip_prefix('<')?;
         let (address, rest) = (rest.get(..recipient.len())?, rest.get(recipient.len()..)?);
         if !address.eq_ignore_ascii_case(recipient) {
@@ -327,7 +327,8 @@ mod tests {
                       this (in reply to MAIL FROM\r\n    command)\r\n\r\n<bob@x.test> (expanded from <b@y.test>): host \
                       mx.x.test[192.0.2.1] said:\r\n    550 5.1.1 gone (in reply to RCPT TO command)\r\n\r\n<eve@x.test>: \
                       host mx.x.test[192.0.2.1] refused to talk to me: 554 no\r\n";
-        let answered = |recipient| answered_in_notice(notice, recipient);
+        let notice = notice.replace('\r', "");
+        let answered = |recipient| answered_in_notice(&notice, recipient);
         assert_eq!(answered("ann@x.test").as_deref(), Some("MAIL FROM"));
         assert_eq!(answered("bob@x.test").as_deref(), Some("RCPT TO"));
         assert_eq!(answered("eve@x.test").as_deref(), Some("greeting"));
