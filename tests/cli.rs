@@ -282,6 +282,22 @@ fn a_reload_takes_over_what_can_change_and_says_what_cannot() {
     assert!(nixie.is_running());
 }
 
+/// `nixie status | head -1`: a reader that goes early is no accident.
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let nixie = nixie();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nixie"));
+    command.arg("--config").arg(nixie.config()).arg("postfix");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).output().unwrap();
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        err(&output)
+    );
+}
+
 #[test]
 fn the_manual_page_names_every_command() {
     let output = nixie().run(&["man"]).unwrap();

@@ -21,7 +21,7 @@ pub async fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<E
         None if Path::new(DEFAULT_FILE).exists() => DEFAULT_FILE.to_owned(),
         None => "no file (defaults)".to_owned(),
     };
-    println!(
+    say!(
         "{file}: good, {} rules, {} providers",
         bench.rules.rules().len(),
         bench.providers.all().len()

@@ -87,9 +87,10 @@ pub async fn run(store: &Store, file: &Path, cause: Cause, settings: &Settings) 
         }
     }
     bar.finish_and_clear();
-    println!(
+    say!(
         "{} added, {} suppressed already, {rejected} lines rejected",
-        total.added, total.kept
+        total.added,
+        total.kept
     );
     Ok(if rejected == 0 {
         ExitCode::SUCCESS

@@ -106,26 +106,27 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
     drop(ingest.handle);
     keeper.await?;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    println!(
+    say!(
         "{} files, {} log lines, {} messages",
         files.len(),
         tally.lines,
         tally.messages
     );
     if tally.messages > 0 {
-        println!(
+        say!(
             "{} reports; {} messages that are none",
-            tally.reports, tally.others
+            tally.reports,
+            tally.others
         );
     }
-    println!(
+    say!(
         "{} new events, {} seen before",
         count(&counters.events),
         count(&counters.duplicates)
     );
-    println!("{} addresses suppressed", count(&counters.suppressions));
+    say!("{} addresses suppressed", count(&counters.suppressions));
     if tally.unreadable > 0 {
-        println!(
+        say!(
             "{} log lines about deliveries could not be read",
             tally.unreadable
         );

@@ -29,21 +29,21 @@ pub struct PostfixArguments {
 /// Where `postconf` cannot be run.
 pub async fn run(options: &PostfixArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     if !options.check {
-        print!("{}", lines(settings, &options.bounce_domain));
+        say!("{}", lines(settings, &options.bounce_domain).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let found = Found::read(options.postfix_config.as_deref()).await?;
     let findings = compare(&found, settings);
     let missing = findings.iter().filter(|finding| !finding.good).count();
     for finding in &findings {
-        println!(
+        say!(
             "{:8} {}",
             if finding.good { "ok" } else { "missing" },
             finding.text
         );
     }
     if missing > 0 {
-        println!(
+        say!(
             "\n{missing} of {} are missing; `nixie postfix` prints the lines.",
             findings.len()
         );

@@ -17,7 +17,7 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     super::trace::start(&settings.trace)?;
     let daemon = Daemon::start(settings.clone(), inherited).await?;
-    print!("{}", banner(&daemon, &settings));
+    say!("{}", banner(&daemon, &settings));
     daemon.run(|| arguments.settings()).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,38 +15,38 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// # Errors
 /// Where the store does not answer.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
-    println!("daemon     {}", daemon(settings).await);
+    say!("daemon     {}", daemon(settings).await);
     let store = Store::open(&settings.store_url()?).await?;
-    println!("store      {}", store.describe());
+    say!("store      {}", store.describe());
     let totals = store.totals().await?;
     let sum = |counts: &[(_, u64)]| counts.iter().map(|(_, count)| count).sum::<u64>();
-    println!("\nsuppressed {}", sum(&totals.suppressions));
+    say!("\nsuppressed {}", sum(&totals.suppressions));
     for (cause, count) in &totals.suppressions {
-        println!("  {cause:20} {count}");
+        say!("  {cause:20} {count}");
     }
-    println!("\nfailures   {}", sum(&totals.failures));
+    say!("\nfailures   {}", sum(&totals.failures));
     for (cause, count) in &totals.failures {
-        println!("  {cause:20} {count}");
+        say!("  {cause:20} {count}");
     }
-    println!(
+    say!(
         "\noutcomes   {}",
         totals.outcomes.iter().map(|(_, count)| count).sum::<u64>()
     );
     for (outcome, count) in &totals.outcomes {
-        println!("  {outcome:20} {count}");
+        say!("  {outcome:20} {count}");
     }
     if totals.unread > 0 {
-        println!(
+        say!(
             "\nunread     {} messages were kept that no bounce could be read from",
             totals.unread
         );
     }
     lanes(&store).await?;
-    println!("\nintakes");
+    say!("\nintakes");
     for (position, updated) in store.positions().await? {
         let lag =
             crate::serve::log::lag(&position).map_or(String::new(), |lag| format!(", {lag} octets behind"));
-        println!(
+        say!(
             "  {}: last commit {}{lag}",
             position.intake,
             updated.strftime("%Y-%m-%d %H:%M:%S")
@@ -57,7 +57,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 
 async fn lanes(store: &Store) -> anyhow::Result<()> {
     let now = clock::now();
-    println!("\nlanes");
+    say!("\nlanes");
     for (key, lane) in store.lanes().await? {
         let state = match lane.state_at(now) {
             State::Open => "open".to_owned(),
@@ -70,9 +70,9 @@ async fn lanes(store: &Store) -> anyhow::Result<()> {
                 )
             }
         };
-        println!("  {} from {}: {state}", key.provider, key.egress);
+        say!("  {} from {}: {state}", key.provider, key.egress);
         if let Some(signal) = lane.evidence.filter(|_| lane.state != State::Open) {
-            println!("    {} ({} signals): {}", signal.rule, lane.signals, signal.reply);
+            say!("    {} ({} signals): {}", signal.rule, lane.signals, signal.reply);
         }
     }
     Ok(())

@@ -118,8 +118,8 @@ pub async fn run(command: &SuppressCommand, settings: &Settings) -> anyhow::Resu
                 .await?
                 .context("the entry is gone again")?;
             match added.added {
-                0 => println!("{} was suppressed already ({})", entry.address, stored.id),
-                _ => println!("{} is suppressed ({})", entry.address, stored.id),
+                0 => say!("{} was suppressed already ({})", entry.address, stored.id),
+                _ => say!("{} is suppressed ({})", entry.address, stored.id),
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -127,7 +127,7 @@ pub async fn run(command: &SuppressCommand, settings: &Settings) -> anyhow::Resu
             let address = key(address)?;
             match store.remove(&address, &author(), reason, clock::now()).await? {
                 Some(removed) => {
-                    println!("{address} may be mailed again ({} is lifted)", removed.id);
+                    say!("{address} may be mailed again ({} is lifted)", removed.id);
                     Ok(ExitCode::SUCCESS)
                 }
                 None => bail!("{address} is not suppressed"),
@@ -162,14 +162,14 @@ async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Result
     };
     match &found {
         Some(suppression) => print_one(suppression),
-        None => println!("{address} is not suppressed"),
+        None => say!("{address} is not suppressed"),
     }
     let events = store.events_of(&address, 20).await?;
     if !events.is_empty() {
-        println!("\nWhat happened:");
+        say!("\nWhat happened:");
     }
     for event in events {
-        println!(
+        say!(
             "  {}  {:9} {:20} {} ({}, {})",
             event.at,
             event.outcome.name(),
@@ -184,18 +184,18 @@ async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Result
 
 fn print_one(suppression: &Suppression) {
     let entry = &suppression.entry;
-    println!("{} is suppressed", entry.address);
-    println!("  id       {}", suppression.id);
-    println!("  cause    {}", entry.cause);
-    println!("  since    {}", entry.since);
-    println!(
+    say!("{} is suppressed", entry.address);
+    say!("  id       {}", suppression.id);
+    say!("  cause    {}", entry.cause);
+    say!("  since    {}", entry.since);
+    say!(
         "  expires  {}",
         entry
             .expires
             .map_or_else(|| "never".into(), |expires| expires.to_string())
     );
-    println!("  author   {}", entry.author);
-    println!("  reason   {}", entry.reason);
+    say!("  author   {}", entry.author);
+    say!("  reason   {}", entry.reason);
 }
 
 async fn list(store: &Store, options: &ListArguments) -> anyhow::Result<ExitCode> {
@@ -222,9 +222,9 @@ async fn list(store: &Store, options: &ListArguments) -> anyhow::Result<ExitCode
             entry.author.clone(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
     if let Some(last) = page.last().filter(|_| page.len() as u32 == options.limit) {
-        println!("there may be more: --after {}", last.id);
+        say!("there may be more: --after {}", last.id);
     }
     Ok(ExitCode::SUCCESS)
 }
