@@ -13,6 +13,7 @@ macro_rules! say {
 }
 
 pub mod check_config;
+pub mod classify;
 pub mod import;
 pub mod ingest;
 pub mod postfix;
@@ -57,6 +58,8 @@ pub enum Command {
     Postfix(postfix::PostfixArguments),
     /// Read logs, mbox files, Maildirs and .eml files; safe to run twice
     Ingest(ingest::IngestArguments),
+    /// Say what messages or replies mean, without touching the store
+    Classify(classify::ClassifyArguments),
     /// Look at the suppressed addresses, and change them
     #[command(subcommand)]
     Suppress(suppress::SuppressCommand),
@@ -105,6 +108,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return man();
     }
     let settings = arguments.settings()?;
+    if let Command::Classify(options) = &arguments.command {
+        return classify::run(options, &settings);
+    }
     // Taking over systemd's sockets clears variables of the environment, which is safe only while there
     // is one thread: before the runtime.
     let inherited = Inherited::from_env()?;
@@ -117,7 +123,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => ingest::run(options, &settings).await,
             Command::Suppress(command) => suppress::run(command, &settings).await,
             Command::Status => status::run(&settings).await,
-            Command::Man => Ok(ExitCode::SUCCESS),
+            Command::Classify(_) | Command::Man => Ok(ExitCode::SUCCESS),
         }
     })
 }

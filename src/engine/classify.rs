@@ -125,7 +125,7 @@ pub fn judge(
     let lane = lane(providers, egress, event);
     let verdict = match event.outcome {
         Outcome::Delivered | Outcome::Relayed => plain(Cause::Delivered, false, "outcome.delivered"),
-        Outcome::Expired => plain(Cause::Expired, false, "outcome.expired"),
+        Outcome::Expired => expired(rules, providers, event),
         Outcome::Complaint => plain(Cause::Complaint, true, "outcome.complaint"),
         Outcome::Deferred | Outcome::Failed => failure(rules, providers, event),
     };
@@ -154,6 +154,22 @@ fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
         return plain(Cause::Unknown, verdict.permanent, "guard.other-recipient");
     }
     verdict
+}
+
+/// Mail that grew too old died of what was said last; of nobody's permanent fault.
+fn expired(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
+    let last = failure(rules, providers, event);
+    if last.cause == Cause::Unknown {
+        return plain(Cause::Expired, false, "outcome.expired");
+    }
+    Verdict {
+        permanent: false,
+        remedy: match last.remedy {
+            Remedy::None => Remedy::None,
+            _ => last.cause.remedy(false),
+        },
+        ..last
+    }
 }
 
 /// Whether a text names the recipient of the event, as tried or as mailed.

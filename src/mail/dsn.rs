@@ -47,6 +47,9 @@ pub struct Recipient {
     pub remote_mta: Option<String>,
     /// What was said (§2.3.6).
     pub diagnostic: Option<Diagnostic>,
+    /// The SMTP command that was answered (`RCPT TO`, `DATA`), where a report in words tells; no field
+    /// of RFC 3464 does.
+    pub command: Option<String>,
     /// Other fields about the recipient, as (name, value).
     pub extensions: Vec<(String, String)>,
 }

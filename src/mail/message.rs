@@ -1,18 +1,23 @@
 //! Messages that report on mail: bounces and other delivery status notifications (RFC 3464 within
-//! `multipart/report`, RFC 6522), and complaints (RFC 5965).
+//! `multipart/report`, RFC 6522; or in a vendor's own words, [`formats`]), and complaints (RFC 5965).
 //!
 //! [`read`] finds out what a message is and what it says; [`events`] lowers that to one event for each
-//! recipient. Only parts directly beneath the message's own top multipart are read as reports: the
-//! returned original may hold a forged one. A wrong or missing `report-type` does no harm where the
-//! part is there. What is no report is [`Kind::AutoReply`] or [`Kind::None`], and makes no event; a
-//! recipient that cannot be read makes none either and is listed in [`Reading::refused`].
+//! recipient. Only parts directly beneath the message's own top multipart, and words in front of the
+//! returned mail, are read as reports: the returned original may hold a forged one. A wrong or missing
+//! `report-type` does no harm where the part is there. What is no report is [`Kind::AutoReply`] or
+//! [`Kind::None`], and makes no event; a recipient that cannot be read makes none either and is listed
+//! in [`Reading::refused`].
 
 mod lower;
+mod other;
+mod supplement;
 
 use super::address::{Address, canonical_domain};
 use super::arf::{self, FeedbackReport};
-use super::dsn::{self, Action, Diagnostic, Report, clean};
+use super::dsn::{self, Action, Diagnostic, Report};
 use super::event::{Event, Outcome, Source};
+use super::formats;
+use super::letter::{Letter, is_header_only};
 use super::received::Hop;
 use super::status::Class;
 use jiff::Timestamp;
@@ -42,6 +47,8 @@ pub enum Kind {
 pub struct Reading {
     /// What it is.
     pub kind: Kind,
+    /// The form that it has: `rfc3464`, `rfc5965`, `rfc3834`, or a format's name ([`formats`]).
+    pub format: Option<&'static str>,
     /// Its own Message-ID, without `<>`.
     pub message_id: Option<String>,
     /// Its `Date`.
@@ -97,6 +104,7 @@ pub fn read(raw: &[u8]) -> Reading {
     let headers = Headers(&message);
     let mut reading = Reading {
         kind: Kind::None,
+        format: None,
         message_id: headers.first("Message-ID").and_then(|id| bare(&id)),
         date: headers.first("Date").and_then(|date| dsn::date(&date)),
         digest: digest(body(&message)),
@@ -110,11 +118,8 @@ pub fn read(raw: &[u8]) -> Reading {
             .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
         refused: Vec::new(),
     };
-    reading.kind = reading.parts(&message).unwrap_or_else(|| {
-        let automatic = headers.first("Auto-Submitted");
-        let automatic = automatic.is_some_and(|a| !a.trim().to_ascii_lowercase().starts_with("no"));
-        if automatic { Kind::AutoReply } else { Kind::None }
-    });
+    let letter = Letter::new(&message);
+    reading.kind = reading.parts(&letter);
     reading
 }
 
@@ -141,14 +146,10 @@ pub fn events(
 }
 
 impl Reading {
-    /// Reads the reports among the direct children of the top multipart; `None` where there is none.
-    fn parts(&mut self, message: &Message<'_>) -> Option<Kind> {
-        let root = message.root_part();
-        let children: Vec<&MessagePart<'_>> = root
-            .sub_parts()?
-            .iter()
-            .filter_map(|&id| message.part(id))
-            .collect();
+    /// Reads the reports among the direct children of the top multipart, or else the words.
+    fn parts(&mut self, letter: &Letter<'_>) -> Kind {
+        let root = letter.message().root_part();
+        let children: Vec<&MessagePart<'_>> = letter.parts().collect();
         let of_type = |names: &[&str]| {
             children
                 .iter()
@@ -176,42 +177,47 @@ impl Reading {
             .and_then(|part| part.text_contents())
             .map(clip);
         match (status, feedback) {
-            (None, None) => {
-                self.returned = None;
-                None
-            }
-            (Some(part), None) => Some(self.delivery_status(part)),
-            (Some(part), Some(_)) if !prefers_feedback => Some(self.delivery_status(part)),
-            (_, Some(part)) => Some(self.feedback_report(part)),
+            (None, None) => self.words(letter),
+            (Some(part), None) => self.delivery_status(part, letter),
+            (Some(part), Some(_)) if !prefers_feedback => self.delivery_status(part, letter),
+            (_, Some(part)) => self.feedback_report(part),
         }
     }
 
-    fn delivery_status(&mut self, part: &MessagePart<'_>) -> Kind {
-        let report = dsn::parse(part.contents());
+    /// Reads a message that has no part of RFC 3464 or RFC 5965.
+    fn words(&mut self, letter: &Letter<'_>) -> Kind {
+        if self.returned.is_none() {
+            self.returned = letter.returned().and_then(returned_in_words);
+        }
+        if let Some((format, report)) = formats::read(letter) {
+            self.format = Some(format);
+            let kind = kind_of(&report);
+            self.report = Some(report);
+            return kind;
+        }
+        self.returned = None;
+        let (kind, format) = other::kind(letter);
+        self.format = format;
+        kind
+    }
+
+    fn delivery_status(&mut self, part: &MessagePart<'_>, letter: &Letter<'_>) -> Kind {
+        let mut report = dsn::parse(part.contents());
+        supplement::supplement(&mut report, letter);
+        self.format = Some("rfc3464");
         self.refused.extend(report.broken.iter().map(ToString::to_string));
         let unnamed = report.recipients.iter().filter(|r| r.final_recipient.is_none());
         if unnamed.count() > 0 || report.recipients.is_empty() {
             self.refused
                 .push("expected a Final-Recipient for each recipient, found none".to_owned());
         }
-        let any = |outcomes: &[Outcome]| {
-            let mut recipients = report.recipients.iter();
-            recipients.any(|r| outcome(r).is_some_and(|o| outcomes.contains(&o)))
-        };
-        let kind = if any(&[Outcome::Failed, Outcome::Expired]) {
-            Kind::Bounce
-        } else if any(&[Outcome::Deferred]) {
-            Kind::Delay
-        } else if any(&[Outcome::Delivered, Outcome::Relayed]) {
-            Kind::Delivered
-        } else {
-            Kind::None
-        };
+        let kind = kind_of(&report);
         self.report = Some(report);
         kind
     }
 
     fn feedback_report(&mut self, part: &MessagePart<'_>) -> Kind {
+        self.format = Some("rfc5965");
         let Some(mut feedback) = arf::parse(part.contents()) else {
             self.refused
                 .push("expected a Feedback-Type of RFC 5965, found none".to_owned());
@@ -266,6 +272,29 @@ impl Reading {
     }
 }
 
+/// What a notification is, by the worst that it says of any recipient.
+fn kind_of(report: &Report) -> Kind {
+    let any = |outcomes: &[Outcome]| {
+        let mut recipients = report.recipients.iter();
+        recipients.any(|r| outcome(r).is_some_and(|o| outcomes.contains(&o)))
+    };
+    if any(&[Outcome::Failed, Outcome::Expired]) {
+        Kind::Bounce
+    } else if any(&[Outcome::Deferred]) {
+        Kind::Delay
+    } else if any(&[Outcome::Delivered, Outcome::Relayed]) {
+        Kind::Delivered
+    } else {
+        Kind::None
+    }
+}
+
+/// What the words keep of the mail reported on.
+fn returned_in_words(text: &str) -> Option<Returned> {
+    let message = MessageParser::new().parse_headers(text.as_bytes())?;
+    Some(Headers(&message).returned())
+}
+
 /// As much of a notice as is read, with plain line ends: a bounce about thousands of recipients is not worth
 /// more.
 fn clip(text: &str) -> String {
@@ -295,11 +324,7 @@ fn returned(part: &MessagePart<'_>) -> Option<Returned> {
     if let PartType::Message(message) = &part.body {
         return Some(Headers(message).returned());
     }
-    let subtype = part.content_type().and_then(|t| t.subtype())?;
-    let header_only = ["rfc822-headers", "rfc822-header", "global-headers"];
-    if !(is_type(part, "text") || is_type(part, "message"))
-        || !header_only.iter().any(|h| subtype.eq_ignore_ascii_case(h))
-    {
+    if !is_header_only(part) {
         return None;
     }
     let message = MessageParser::new().parse_headers(part.contents())?;
@@ -316,13 +341,7 @@ struct Headers<'a>(&'a Message<'a>);
 
 impl Headers<'_> {
     fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = String> + 'h {
-        let fields = self.0.parts.first().into_iter().flat_map(|part| &part.headers);
-        let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
-        named.filter_map(|field| {
-            let (start, end) = (field.offset_start as usize, field.offset_end as usize);
-            let value = clean(self.0.raw_message.get(start..end)?);
-            Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
-        })
+        super::letter::fields(self.0, name)
     }
 
     fn first(&self, name: &str) -> Option<String> {
@@ -382,6 +401,7 @@ fn digest(body: &[u8]) -> [u8; 32] {
 fn nothing(raw: &[u8]) -> Reading {
     Reading {
         kind: Kind::None,
+        format: None,
         message_id: None,
         date: None,
         digest: digest(raw),

@@ -6,6 +6,7 @@ pub mod arf;
 pub mod dsn;
 pub mod event;
 pub mod formats;
+pub mod letter;
 pub mod message;
 pub mod received;
 pub mod reply;

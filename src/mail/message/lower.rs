@@ -64,7 +64,10 @@ impl<'a> Frame<'a> {
                 ip: None,
                 port: None,
             }),
-            command: command
+            command: recipient
+                .command
+                .clone()
+                .or(command)
                 .or_else(|| answered_in_notice(self.reading.notice.as_deref()?, &address.to_string())),
             reply,
             reported_status: recipient.status,
@@ -138,7 +141,8 @@ fn is_own(reading: &Reading, envelope_sender: Option<&str>) -> bool {
     let reporter = reading.report.as_ref().and_then(|r| r.reporting_mta.as_deref());
     let host = reading.locally_generated.as_deref();
     let sender = envelope_sender.map(unbracket);
-    host.is_some()
+    reading.format == Some("rfc3464")
+        && host.is_some()
         && host == reporter
         && sender.is_some_and(|s| s.is_empty() || s.to_ascii_lowercase().starts_with("double-bounce@"))
 }

@@ -1,0 +1,44 @@
+//! What the readers of formats share: finding addresses and replies in lines that people read.
+
+use crate::mail::address::Address;
+use crate::mail::dsn::{Action, Diagnostic, Recipient};
+use crate::mail::reply::Reply;
+
+/// The first mailbox in a text: in `<>`, or a bare word with an `@`; punctuation around it is no part.
+#[must_use]
+pub(super) fn address(text: &str) -> Option<Address> {
+    let bracketed = text.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
+    let bracketed = bracketed.map(|(inner, _)| inner);
+    let bare = text.split(|c: char| c.is_whitespace() || "<>()[],;\"'".contains(c));
+    bracketed
+        .chain(bare)
+        .filter(|word| word.contains('@'))
+        .find_map(mailbox)
+}
+
+/// A mailbox that is the whole of a word, but for punctuation and `mailto:` or `rfc822;` around it.
+#[must_use]
+pub(super) fn mailbox(word: &str) -> Option<Address> {
+    let word = word.trim_matches(|c: char| c.is_whitespace() || "<>()[],;:'`".contains(c));
+    let word = word.trim_end_matches('.');
+    let lower = word.get(..7).unwrap_or_default().to_ascii_lowercase();
+    let word = match &*lower {
+        "mailto:" | "rfc822;" => &word[7..],
+        _ => word,
+    };
+    word.contains('@').then(|| Address::parse(word).ok()).flatten()
+}
+
+/// A recipient that was given up, with what was said of it. Blanks and line ends become single blanks.
+#[must_use]
+pub(super) fn failed(address: Address, said: &str) -> Recipient {
+    let text = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reply = Reply::parse(&text);
+    Recipient {
+        final_recipient: Some(address),
+        action: Some(Action::Failed),
+        status: reply.status,
+        diagnostic: (!text.is_empty()).then_some(Diagnostic { kind: None, text }),
+        ..Recipient::default()
+    }
+}

@@ -1,0 +1,365 @@
+//! A message as the readers of bounce formats see it: its header fields, the words that it says to
+//! people, and the mail that it returns within those words.
+//!
+//! The words are the text parts in front of what is returned, decoded, with plain line ends; HTML is
+//! reduced to its text where no plain text stands beside it. Where the returned mail is not a part of
+//! its own (qmail, old Sendmail, Exim) it is cut off: at a line that announces it, or where a block of
+//! header fields (RFC 5322) begins. Nothing in the returned mail is ever read as the reporter's words:
+//! anybody can write it. Reading never fails; what is missing is empty.
+
+use super::dsn::clean;
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+/// The longest run of words that is read, in octets: a bounce about thousands of recipients fits.
+const MAX_WORDS: usize = 256 * 1024;
+
+/// A message under the eyes of the readers of formats.
+pub struct Letter<'a> {
+    message: &'a Message<'a>,
+    words: OnceCell<Words>,
+    subject: OnceCell<String>,
+    from: OnceCell<String>,
+}
+
+/// The text of a message, cut where the returned mail begins.
+#[derive(Debug, Default)]
+struct Words {
+    own: String,
+    returned: Option<String>,
+}
+
+impl<'a> Letter<'a> {
+    /// Looks at a message.
+    #[must_use]
+    pub fn new(message: &'a Message<'a>) -> Self {
+        Self {
+            message,
+            words: OnceCell::new(),
+            subject: OnceCell::new(),
+            from: OnceCell::new(),
+        }
+    }
+
+    /// The message itself.
+    #[must_use]
+    pub fn message(&self) -> &'a Message<'a> {
+        self.message
+    }
+
+    /// The parts right beneath the top multipart; the message's own body where it has none.
+    pub fn parts(&self) -> impl Iterator<Item = &'a MessagePart<'a>> + '_ {
+        let root = self.message.parts.first();
+        let children = root.and_then(MessagePart::sub_parts).unwrap_or(&[0]);
+        children
+            .iter()
+            .filter_map(|&id| self.message.parts.get(id as usize))
+    }
+
+    /// All fields of that name (whatever its case), unfolded, undecoded, in their order.
+    pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
+        fields(self.message, name)
+    }
+
+    /// The first field of that name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<String> {
+        self.fields(name).next()
+    }
+
+    /// Whether there is a field of that name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        let fields = self.message.parts.first().map(|part| &part.headers);
+        fields.is_some_and(|fields| fields.iter().any(|f| f.name().eq_ignore_ascii_case(name)))
+    }
+
+    /// The subject, decoded (RFC 2047), in lower case.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.subject
+            .get_or_init(|| self.message.subject().unwrap_or_default().to_lowercase())
+    }
+
+    /// The `From` field as it stands, in lower case: display name and address.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        self.from
+            .get_or_init(|| self.field("From").unwrap_or_default().to_lowercase())
+    }
+
+    /// The address in `From`, in lower case; empty where there is none.
+    #[must_use]
+    pub fn sender(&self) -> &str {
+        let from = self.from();
+        match (from.rfind('<'), from.rfind('>')) {
+            (Some(start), Some(end)) if start < end => from[start + 1..end].trim(),
+            _ => from
+                .split([' ', '('])
+                .find(|word| word.contains('@'))
+                .unwrap_or(from),
+        }
+    }
+
+    /// Whether the mail system itself seems to write: nobody as `Return-Path`, or `MAILER-DAEMON`,
+    /// `postmaster` and the like in `From`. Anyone may claim so: it tells a format, and proves nothing.
+    #[must_use]
+    pub fn is_from_daemon(&self) -> bool {
+        const DAEMONS: [&str; 9] = [
+            "mailer-daemon",
+            "mailer_daemon",
+            "mailerdaemon",
+            "postmaster",
+            "mail-daemon",
+            "maildaemon",
+            "mail.delivery.system",
+            "mail delivery s",
+            "microsoftexchange",
+        ];
+        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
+        null || DAEMONS.iter().any(|name| self.from().contains(name))
+    }
+
+    /// What the message says to people, in front of what it returns.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        &self.cut().own
+    }
+
+    /// The mail returned within the words, from its header on; `None` where none is.
+    #[must_use]
+    pub fn returned(&self) -> Option<&str> {
+        self.cut().returned.as_deref()
+    }
+
+    fn cut(&self) -> &Words {
+        self.words.get_or_init(|| {
+            let mut own = self.text();
+            let Some((end, start)) = border(&own) else {
+                return Words { own, returned: None };
+            };
+            let returned = own.get(start..).map(str::to_owned);
+            own.truncate(end);
+            Words { own, returned }
+        })
+    }
+
+    /// The text parts in front of a returned message, decoded.
+    fn text(&self) -> String {
+        let mut text = String::new();
+        self.gather(0, 0, &mut text);
+        text
+    }
+
+    /// Gathers the text of a part and of those in it; `false` ends it, at the returned message.
+    fn gather(&self, id: usize, depth: usize, text: &mut String) -> bool {
+        let Some(part) = self.message.parts.get(id) else {
+            return true;
+        };
+        match &part.body {
+            PartType::Multipart(children) if depth < 8 => {
+                let alternative = is_type(part, "multipart", "alternative");
+                for &child in children {
+                    let before = text.len();
+                    if !self.gather(child as usize, depth + 1, text) {
+                        return false;
+                    }
+                    // The alternatives say the same; the first that says anything is the plainest.
+                    if alternative && text[before..].trim_ascii().len() > 8 {
+                        break;
+                    }
+                }
+                true
+            }
+            PartType::Message(_) => false,
+            PartType::Text(words) if !is_header_only(part) => {
+                append(words, text);
+                true
+            }
+            PartType::Html(html) => {
+                append(&mail_parser::decoders::html::html_to_text(html), text);
+                true
+            }
+            PartType::Text(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// The fields of a name in the header of a message, unfolded.
+pub(super) fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = String> + 'n {
+    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
+    let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
+    named.filter_map(|field| {
+        let (start, end) = (field.offset_start as usize, field.offset_end as usize);
+        let value = clean(message.raw_message.get(start..end)?);
+        Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// Whether a part is of that media type (RFC 2046), whatever its case.
+#[must_use]
+pub fn is_type(part: &MessagePart<'_>, name: &str, subtype: &str) -> bool {
+    part.content_type().is_some_and(|t| {
+        t.ctype().eq_ignore_ascii_case(name) && t.subtype().is_some_and(|s| s.eq_ignore_ascii_case(subtype))
+    })
+}
+
+/// Whether a part holds the header of a returned mail and nothing else (RFC 6522 §4).
+#[must_use]
+pub fn is_header_only(part: &MessagePart<'_>) -> bool {
+    const SUBTYPES: [&str; 3] = ["rfc822-headers", "rfc822-header", "global-headers"];
+    SUBTYPES
+        .iter()
+        .any(|s| is_type(part, "text", s) || is_type(part, "message", s))
+}
+
+/// Appends words with plain line ends, as far as they fit.
+fn append(words: &str, text: &mut String) {
+    let room = MAX_WORDS.saturating_sub(text.len());
+    let words = &words[..words.floor_char_boundary(room)];
+    if words.contains('\r') {
+        // CR alone ends a line too, in files that an old system wrote.
+        let lf: Cow<'_, str> = words.replace("\r\n", "\n").into();
+        text.push_str(&lf.replace('\r', "\n"));
+    } else {
+        text.push_str(words);
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+}
+
+/// Where the reporter's words end and where the returned mail begins.
+fn border(text: &str) -> Option<(usize, usize)> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let next = at + line.len();
+        if announces(line) {
+            let gap = text[next..].len() - text[next..].trim_start_matches(['\n', ' ', '\t']).len();
+            return Some((at, next + gap));
+        }
+        if begins_header(&text[at..]) {
+            return Some((at, at));
+        }
+        at = next;
+    }
+    None
+}
+
+/// Whether a line announces the returned mail: a rule of dashes or the like around such words.
+fn announces(line: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "copy of the message",
+        "copy of your message",
+        "original message",
+        "unsent message",
+        "message header follows",
+        "message headers follow",
+        "headers of the message",
+        "header of the message",
+        "headers of your message",
+        "returned message",
+        "undelivered message",
+        "message follows",
+        "beginning of the original",
+        "returned mail",
+        "contents of the message",
+        "original mail",
+    ];
+    let line = line.trim();
+    if !line.starts_with(['-', '=', '*', '_', '+', '#']) || line.len() > 120 {
+        return false;
+    }
+    let ruled = line.trim_matches(|c: char| "-=*_+#".contains(c)).trim();
+    let lower = ruled.to_ascii_lowercase();
+    ruled.len() + 3 <= line.len() && WORDS.iter().any(|words| lower.contains(words))
+}
+
+/// Whether a text begins with a header (RFC 5322 §2.2): fields line by line, at least two of them such
+/// that every mail has, and one of these a trace of its way or its identity.
+fn begins_header(text: &str) -> bool {
+    const TRACE: [&str; 4] = ["received", "return-path", "message-id", "dkim-signature"];
+    const COMMON: [&str; 8] = [
+        "from",
+        "to",
+        "date",
+        "subject",
+        "mime-version",
+        "content-type",
+        "sender",
+        "reply-to",
+    ];
+    // Most lines of a notice are ruled out by their first octet or their first word.
+    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return false;
+    }
+    let (mut traces, mut common) = (0, 0);
+    for line in text.lines().take(40) {
+        if line.starts_with([' ', '\t']) && traces + common > 0 {
+            continue;
+        }
+        let Some((name, _)) = line.split_once(':').filter(|(n, _)| is_field_name(n)) else {
+            break;
+        };
+        let is = |known: &&str| name.eq_ignore_ascii_case(known);
+        if TRACE.iter().any(|known| is(&known)) {
+            traces += 1;
+        } else if COMMON.iter().any(|known| is(&known)) {
+            common += 1;
+        } else if !name.contains('-') && traces + common == 0 {
+            break;
+        }
+        if traces >= 1 && traces + common >= 2 {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_field_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 76 && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_parser::MessageParser;
+
+    fn cut(body: &str) -> (String, Option<String>) {
+        let raw =
+            format!("From: Mail System <MAILER-DAEMON@mx.test>\nSubject: =?utf-8?q?Zur=C3=BCck?=\n\n{body}");
+        let message = MessageParser::new()
+            .with_mime_headers()
+            .parse(raw.as_bytes())
+            .unwrap();
+        let letter = Letter::new(&message);
+        assert!(letter.is_from_daemon());
+        assert_eq!(letter.sender(), "mailer-daemon@mx.test");
+        assert_eq!(letter.subject(), "zurück");
+        (letter.words().to_owned(), letter.returned().map(str::to_owned))
+    }
+
+    #[test]
+    fn the_returned_mail_is_cut_off() {
+        let mail = "Received: from a by b; now\nFrom: x@y.test\n\n<forged@victim.test>: 550 no";
+        for border in [
+            "--- Below this line is a copy of the message.\n\n",
+            "------ This is a copy of the message, including all the headers. ------\n",
+            "   ----- Unsent message follows -----\n",
+            "------- Returned Message --------\n",
+            "",
+        ] {
+            let (words, returned) = cut(&format!("<a@b.test>:\nno such user\n\n{border}{mail}\n"));
+            assert_eq!(words, "<a@b.test>:\nno such user\n\n", "{border}");
+            assert_eq!(returned.as_deref(), Some(&*format!("{mail}\n")), "{border}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_stays() {
+        let text = "To: you\nSubject: of your mail\n\nReason: 550\nDetail: x\n----- Transcript of session follows -----\n";
+        assert_eq!(cut(text), (text.to_owned(), None));
+    }
+}

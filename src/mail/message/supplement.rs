@@ -1,0 +1,36 @@
+//! Notifications (RFC 3464) that leave out what they are for: recipients without an address, or without
+//! what was said. Where the words of the same message tell, they fill the gaps; what a field says stands.
+
+use crate::mail::address::{Address, LocalPart};
+use crate::mail::dsn::{Recipient, Report};
+use crate::mail::formats;
+use crate::mail::letter::Letter;
+
+/// Fills the gaps of a report from the words beside it.
+pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
+    let gap = |r: &Recipient| r.final_recipient.is_none() || r.diagnostic.is_none();
+    if !report.recipients.is_empty() && !report.recipients.iter().any(gap) {
+        return;
+    }
+    let Some((_, told)) = formats::read(letter) else {
+        return;
+    };
+    report.recipients.retain(|r| r.final_recipient.is_some());
+    if report.recipients.is_empty() {
+        report.recipients = told.recipients;
+        return;
+    }
+    let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
+    let key = |address: &Option<Address>| address.as_ref().map(|a| a.key(LocalPart::Fold));
+    for recipient in report.recipients.iter_mut().filter(|r| r.diagnostic.is_none()) {
+        let same =
+            |other: &&Recipient| alone || key(&other.final_recipient) == key(&recipient.final_recipient);
+        if let Some(other) = told.recipients.iter().find(same) {
+            recipient.diagnostic.clone_from(&other.diagnostic);
+            recipient.command.clone_from(&other.command);
+            recipient.action = recipient.action.or(other.action);
+            recipient.status = recipient.status.or(other.status);
+            recipient.remote_mta = recipient.remote_mta.take().or_else(|| other.remote_mta.clone());
+        }
+    }
+}
