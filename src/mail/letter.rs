@@ -325,13 +325,14 @@ fn is_field_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_parser::MessageParser;
+    use mail_parser::{HeaderName, MessageParser};
 
     fn cut(body: &str) -> (String, Option<String>) {
         let raw =
             format!("From: Mail System <MAILER-DAEMON@mx.test>\nSubject: =?utf-8?q?Zur=C3=BCck?=\n\n{body}");
         let message = MessageParser::new()
             .with_mime_headers()
+            .header_text(HeaderName::Subject)
             .parse(raw.as_bytes())
             .unwrap();
         let letter = Letter::new(&message);

@@ -22,7 +22,7 @@ use super::received::Hop;
 use super::status::Class;
 use jiff::Timestamp;
 use lower::Frame;
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 use sha2::{Digest, Sha256};
 
 /// What a message is.
@@ -97,7 +97,9 @@ pub struct Envelope<'a> {
 /// Reads a message; never fails.
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
-    let parser = MessageParser::new().with_mime_headers();
+    let parser = MessageParser::new()
+        .with_mime_headers()
+        .header_text(HeaderName::Subject);
     let Some(message) = parser.parse(raw) else {
         return nothing(raw);
     };
