@@ -193,9 +193,21 @@ pub(super) fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterat
     let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
     named.filter_map(|field| {
         let (start, end) = (field.offset_start as usize, field.offset_end as usize);
-        let value = clean(message.raw_message.get(start..end)?);
-        Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+        Some(unfolded(message.raw_message.get(start..end)?))
     })
+}
+
+/// The words of a field's content, with single blanks between them.
+fn unfolded(octets: &[u8]) -> String {
+    let value = clean(octets);
+    let mut words = value.split_whitespace();
+    let mut text = String::with_capacity(value.len());
+    text.push_str(words.next().unwrap_or_default());
+    for word in words {
+        text.push(' ');
+        text.push_str(word);
+    }
+    text
 }
 
 /// Whether a part is of that media type (RFC 2046), whatever its case.

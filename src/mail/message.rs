@@ -300,7 +300,12 @@ fn returned_in_words(text: &str) -> Option<Returned> {
 /// As much of a notice as is read, with plain line ends: a bounce about thousands of recipients is not worth
 /// more.
 fn clip(text: &str) -> String {
-    text.chars().filter(|&c| c != '\r').take(64 * 1024).collect()
+    let text = &text[..text.floor_char_boundary(64 * 1024)];
+    if text.contains('\r') {
+        text.replace('\r', "")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
