@@ -21,6 +21,7 @@ pub mod serve;
 pub mod status;
 pub mod suppress;
 pub mod trace;
+mod walk;
 
 use crate::config::Settings;
 use crate::serve::listen::Inherited;

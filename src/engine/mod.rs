@@ -4,6 +4,8 @@
 pub mod answer;
 pub mod classify;
 pub mod decide;
+
+pub mod heard;
 pub mod memory;
 pub mod provider;
 pub mod rule;
