@@ -246,7 +246,7 @@ fn is_permanent(cause: Cause, reply: &Reply, reported: Option<EnhancedStatus>) -
 }
 
 /// The reporter's status, where the digits do not gainsay it.
-fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>) -> Option<EnhancedStatus> {
+pub(super) fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>) -> Option<EnhancedStatus> {
     reported.filter(|status| code.is_none_or(|code| code.get() / 100 == status.class() as u16))
 }
 
@@ -266,6 +266,11 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
         }
         Phase::Message | Phase::Recipient | Phase::Unknown => verdict,
     }
+}
+
+/// The text of a reply as the rules are asked about it.
+pub(super) fn asked(text: &str) -> String {
+    normalised(text).into_owned()
 }
 
 /// The text as rules are asked about it: in lower case where it goes beyond ASCII.
