@@ -7,6 +7,8 @@
 mod line;
 mod output;
 
+pub(super) use output::plain;
+
 use super::walk::{self, Form};
 use crate::clock;
 use crate::config::Settings;

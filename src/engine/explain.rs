@@ -66,10 +66,13 @@ pub struct NearMiss<'a> {
 pub fn explain<'a>(
     rules: &'a RuleSet,
     providers: &'a Providers,
-    heard: Heard,
+    mut heard: Heard,
     named: Option<&str>,
 ) -> Explanation<'a> {
     let by_name = named.and_then(|name| providers.get(name).or_else(|| providers.of_host(name)));
+    if by_name.is_none() {
+        heard.host = heard.host.or_else(|| named.map(str::to_owned));
+    }
     let by_host = || heard.host.as_deref().and_then(|host| providers.of_host(host));
     let known = by_name
         .map(|provider| (provider, KnownBy::Name))

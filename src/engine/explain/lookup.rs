@@ -14,8 +14,8 @@ pub enum Subject<'a> {
     Rule(&'a Rule),
     /// A cause.
     Cause(Cause),
-    /// A kind of a cause, and what it means.
-    SubCause(&'static str, &'static str),
+    /// A kind of a cause: the cause, and the kind's name.
+    SubCause(Cause, &'a str),
     /// A provider.
     Provider(&'a Provider),
     /// A code, a status, or both.
@@ -36,13 +36,22 @@ impl<'a> Subject<'a> {
         if let Some(cause) = Cause::from_name(&word.replace(['-', ' '], "_")) {
             return Self::Cause(cause);
         }
-        if let Some(&(name, meaning)) = SUB_CAUSES.iter().find(|(name, _)| *name == word) {
-            return Self::SubCause(name, meaning);
+        if let Some(&(name, _)) = SUB_CAUSES.iter().find(|(name, _)| *name == word) {
+            return Self::SubCause(Cause::AuthFailed, name);
         }
         if let Some(provider) = providers.get(&word) {
             return Self::Provider(provider);
         }
-        let reply = Reply::parse(text);
+        let mut kinds = rules
+            .rules()
+            .iter()
+            .filter_map(|rule| Some((rule.cause, rule.sub_cause.as_deref()?)));
+        if let Some((cause, name)) = kinds.find(|(_, name)| *name == word) {
+            return Self::SubCause(cause, name);
+        }
+        // `x.1.1` is how people write a status of any class.
+        let of_any_class = word.strip_prefix("x.").map(|rest| format!("5.{rest}"));
+        let reply = Reply::parse(of_any_class.as_deref().unwrap_or(text));
         if reply.text.is_empty() && (reply.code.is_some() || reply.status.is_some()) {
             return Self::Number(reply.code, reply.status);
         }

@@ -52,7 +52,6 @@ pub const SUB_CAUSES: &[(&str, &str)] = &[
         "dmarc",
         "Neither SPF nor DKIM stands for the domain in From, and its DMARC policy forbids that.",
     ),
-    ("arc", "The chain of ARC seals does not verify."),
     (
         "ptr",
         "The sending address has no reverse DNS name that leads back to it.",
@@ -177,7 +176,8 @@ pub fn advice(cause: Cause, sub_cause: Option<&str>) -> &'static str {
 }
 
 /// A time in words: `30 minutes`, `4 hours`, `90 seconds`.
-fn span(time: Duration) -> String {
+#[must_use]
+pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
         s if s >= 3600 && s % 3600 == 0 => (s / 3600, "hour"),
