@@ -72,11 +72,14 @@ fn directory(path: &Path, files: &mut Vec<PathBuf>, wrong: &mut dyn FnMut(&Path,
     }
 }
 
+/// A reader with its first octets put back.
+pub type Rewound<R> = io::Chain<Cursor<Vec<u8>>, R>;
+
 /// A reader's first octets, and the reader with these octets put back.
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn head<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, io::Chain<Cursor<Vec<u8>>, R>)> {
+pub fn head<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Rewound<R>)> {
     let mut head = Vec::new();
     reader.by_ref().take(HEAD).read_to_end(&mut head)?;
     Ok((head.clone(), Cursor::new(head).chain(reader)))
