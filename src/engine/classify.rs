@@ -250,6 +250,11 @@ pub(super) fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>
     reported.filter(|status| code.is_none_or(|code| code.get() / 100 == status.class() as u16))
 }
 
+/// The text of a reply as the rules are asked about it.
+pub(super) fn asked(text: &str) -> String {
+    normalised(text).into_owned()
+}
+
 /// The first rule of the house, once more: an answer to something else than the recipient is not about
 /// the recipient, whatever it says. To the message it may be, if it names an address.
 fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
@@ -266,11 +271,6 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
         }
         Phase::Message | Phase::Recipient | Phase::Unknown => verdict,
     }
-}
-
-/// The text of a reply as the rules are asked about it.
-pub(super) fn asked(text: &str) -> String {
-    normalised(text).into_owned()
 }
 
 /// The text as rules are asked about it: in lower case where it goes beyond ASCII.
