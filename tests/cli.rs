@@ -301,7 +301,9 @@ fn a_reader_that_has_gone_is_no_failure() {
 #[test]
 fn the_manual_page_names_every_command() {
     let output = nixie().run(&["man"]).unwrap();
-    for command in ["serve", "check", "postfix", "ingest", "suppress", "status"] {
+    for command in [
+        "serve", "check", "postfix", "ingest", "classify", "explain", "suppress", "status",
+    ] {
         assert!(out(&output).contains(command), "{command}");
     }
 }

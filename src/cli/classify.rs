@@ -1,20 +1,36 @@
 //! `nixie classify`: what messages or replies mean, without a store. One line out for each message, or
-//! for each reply, in their order.
+//! for each reply, in their order; as a table for people, as JSON Lines for programs.
+//!
+//! What cannot be read is one line on the standard error that names it; the rest is done, and the exit
+//! code is 1. A log holds no messages: `nixie ingest` reads those.
 
+mod line;
+mod output;
+
+pub(super) use output::plain;
+
+use super::walk::{self, Form};
 use crate::clock;
 use crate::config::Settings;
-use crate::engine::classify::{classify, judge};
+use crate::engine::classify::judge;
+use crate::engine::heard::Heard;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
-use crate::engine::verdict::Verdict;
 use crate::mail::event::{Event, Source};
-use crate::mail::message::{self, Envelope, Kind};
-use crate::mail::reply::Reply;
+use crate::mail::message::{self, Envelope};
+use crate::mail::reply::{Reply, ReplyCode};
 use clap::Args;
-use serde::Serialize;
-use std::io::BufRead;
+use line::{MessageLine, RecipientLine, ReplyLine, VerdictLine};
+use output::Output;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// The longest reply that is read, in octets; what follows on its line is passed over.
+const MAX_LINE: u64 = 64 * 1024;
+/// Octets read from a file at once.
+const BUFFER: usize = 256 * 1024;
 
 /// Arguments of `nixie classify`.
 #[derive(Debug, Args)]
@@ -30,143 +46,262 @@ pub struct ClassifyArguments {
     pub paths: Vec<PathBuf>,
 }
 
-#[derive(Debug, Serialize)]
-struct MessageLine<'a> {
-    source: String,
-    kind: &'static str,
-    format: Option<&'static str>,
-    recipients: Vec<RecipientLine<'a>>,
+/// Why the command stops, or a file is left.
+enum Trouble {
+    /// Nobody can be told any more.
+    Output(io::Error),
+    /// This file cannot be read.
+    Input(anyhow::Error),
 }
 
-#[derive(Debug, Serialize)]
-struct RecipientLine<'a> {
-    address: String,
-    original_address: Option<String>,
-    action: &'static str,
-    code: Option<u16>,
-    status: Option<String>,
-    reply: String,
-    provider: Option<&'a str>,
-    #[serde(flatten)]
-    verdict: VerdictLine,
-}
-
-#[derive(Debug, Serialize)]
-struct VerdictLine {
-    cause: &'static str,
-    sub_cause: Option<String>,
-    scope: &'static str,
-    permanent: bool,
-    remedy: &'static str,
-    rule: String,
-}
-
-#[derive(Debug, Serialize)]
-struct ReplyLine<'a> {
-    reply: &'a str,
-    provider: Option<&'a str>,
-    code: Option<u16>,
-    status: Option<String>,
-    #[serde(flatten)]
-    verdict: VerdictLine,
-}
-
-impl From<Verdict> for VerdictLine {
-    fn from(verdict: Verdict) -> Self {
-        Self {
-            cause: verdict.cause.name(),
-            sub_cause: verdict.sub_cause.map(|s| s.to_string()),
-            scope: verdict.scope.name(),
-            permanent: verdict.permanent,
-            remedy: verdict.remedy.name(),
-            rule: verdict.rule.to_string(),
-        }
+impl<E: Into<anyhow::Error>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::Input(error.into())
     }
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// Where the rules or the providers cannot be read.
+/// Where the rules or the providers cannot be read, or the standard output cannot be written.
 pub fn run(options: &ClassifyArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
     let bench = crate::serve::bench(settings)?;
-    let (rules, providers) = (&bench.rules, &bench.providers);
-    for path in &options.paths {
-        if options.replies {
-            let file = std::io::BufReader::new(std::fs::File::open(path)?);
-            for line in file.lines() {
-                reply(&line?, rules, providers)?;
-            }
+    let header = if options.replies {
+        output::REPLIES
+    } else {
+        output::MESSAGES
+    };
+    let mut clerk = Clerk {
+        rules: &bench.rules,
+        providers: &bench.providers,
+        output: Output::new(options.json, header),
+    };
+    match clerk.all(options) {
+        Ok(failed) => Ok(if failed {
+            ExitCode::FAILURE
         } else {
-            let mut files: Vec<_> = if path.is_dir() {
-                std::fs::read_dir(path)?
-                    .map(|e| e.map(|e| e.path()))
-                    .collect::<Result<_, _>>()?
+            ExitCode::SUCCESS
+        }),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(anyhow::Error::new(error).context("the standard output")),
+    }
+}
+
+/// Who reads, judges and writes.
+struct Clerk<'a> {
+    rules: &'a RuleSet,
+    providers: &'a Providers,
+    output: Output,
+}
+
+impl Clerk<'_> {
+    /// Does every path; whether something could not be read.
+    fn all(&mut self, options: &ClassifyArguments) -> io::Result<bool> {
+        let mut failed = false;
+        for path in &options.paths {
+            let mut files = Vec::new();
+            if is_standard_input(path) || options.replies {
+                files.push(path.clone());
             } else {
-                vec![path.clone()]
-            };
-            files.sort();
-            for file in files {
-                one(&file, rules, providers)?;
+                walk::collect(path, &mut files, &mut |path, error| {
+                    eprintln!("{}: {error}", path.display());
+                    failed = true;
+                });
+            }
+            for file in &files {
+                let done = if options.replies {
+                    self.replies(file)
+                } else {
+                    self.messages(file)
+                };
+                match done {
+                    Ok(()) => {}
+                    Err(Trouble::Output(error)) => return Err(error),
+                    Err(Trouble::Input(error)) => {
+                        eprintln!("{}: {error:#}", name(file));
+                        failed = true;
+                    }
+                }
             }
         }
+        self.output.finish()?;
+        Ok(failed)
     }
-    Ok(ExitCode::SUCCESS)
+
+    fn messages(&mut self, file: &Path) -> Result<(), Trouble> {
+        let (head, open) = walk::head(open(file)?)?;
+        let name = name(file);
+        match walk::form(file, &head, clock::now(), "a message, an mbox or a Maildir")? {
+            Form::Message => self.message(name, &walk::message(open)?),
+            Form::Mbox => {
+                let messages = walk::Mbox::new(BufReader::with_capacity(BUFFER, open));
+                for (index, raw) in messages.enumerate() {
+                    self.message(format!("{name}#{}", index + 1), &raw?)?;
+                }
+                Ok(())
+            }
+            Form::Log => Err(Trouble::Input(anyhow::anyhow!(
+                "expected a message, an mbox or a Maildir, found a log; `nixie ingest` reads logs"
+            ))),
+        }
+    }
+
+    fn message(&mut self, source: String, raw: &[u8]) -> Result<(), Trouble> {
+        let reading = message::read(raw);
+        let events = message::events(&reading, Envelope::default(), Source::File, clock::now());
+        let line = MessageLine {
+            source,
+            kind: line::kind(reading.kind),
+            format: reading.format,
+            recipients: recipients(self.rules, self.providers, &events),
+        };
+        self.output.message(&line).map_err(Trouble::Output)
+    }
+
+    /// One line out for each line in. Somebody may be asking line by line: what is known is handed out
+    /// before more is waited for.
+    fn replies(&mut self, file: &Path) -> Result<(), Trouble> {
+        let mut reader = BufReader::with_capacity(BUFFER, open(file)?);
+        let mut line = Vec::new();
+        let mut first = true;
+        loop {
+            if reader.buffer().is_empty() {
+                self.output.flush().map_err(Trouble::Output)?;
+            }
+            line.clear();
+            if (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            if line.last() != Some(&b'\n') {
+                reader.skip_until(b'\n')?;
+            }
+            if std::mem::take(&mut first) && line.starts_with(b"\xef\xbb\xbf") {
+                line.drain(..3);
+            }
+            self.reply(&String::from_utf8_lossy(line_of(&line)))?;
+        }
+    }
+
+    fn reply(&mut self, line: &str) -> Result<(), Trouble> {
+        let (named, text) = apart(line);
+        let named = named.and_then(|name| {
+            let by_id = self.providers.get(name).map(|provider| provider.id.as_str());
+            by_id.or_else(|| id_of(self.providers, name))
+        });
+        let heard = Heard::new(text);
+        let provider = named.or_else(|| id_of(self.providers, heard.host.as_deref()?));
+        let verdict = heard.verdict(self.rules, provider);
+        let line = ReplyLine {
+            reply: text,
+            provider,
+            code: heard.reply.code.map(ReplyCode::get),
+            status: heard.reply.status.map(|status| status.to_string()),
+            verdict: VerdictLine(verdict),
+        };
+        self.output.reply(&line).map_err(Trouble::Output)
+    }
 }
 
-fn one(path: &Path, rules: &RuleSet, providers: &Providers) -> anyhow::Result<()> {
-    let raw = std::fs::read(path)?;
-    let reading = message::read(&raw);
-    let events = message::events(&reading, Envelope::default(), Source::File, clock::now());
-    let line = MessageLine {
-        source: path.display().to_string(),
-        kind: match reading.kind {
-            Kind::Bounce => "bounce",
-            Kind::Delay => "delay",
-            Kind::Delivered => "delivered",
-            Kind::Complaint => "complaint",
-            Kind::AutoReply => "auto_reply",
-            Kind::None => "none",
-        },
-        format: reading.format,
-        recipients: events
-            .iter()
-            .map(|event| recipient(event, rules, providers))
-            .collect(),
-    };
-    say!("{}", serde_json::to_string(&line)?);
-    Ok(())
+/// Whom a message is about. For now that is whom its events are about: what makes no event (an automatic
+/// answer) names nobody.
+fn recipients<'a>(rules: &RuleSet, providers: &'a Providers, events: &[Event]) -> Vec<RecipientLine<'a>> {
+    events
+        .iter()
+        .map(|event| recipient(rules, providers, event))
+        .collect()
 }
 
-fn recipient<'a>(event: &Event, rules: &RuleSet, providers: &'a Providers) -> RecipientLine<'a> {
+fn recipient<'a>(rules: &RuleSet, providers: &'a Providers, event: &Event) -> RecipientLine<'a> {
     let (verdict, _) = judge(rules, providers, "", event);
     let host = event.relay.as_ref().map(|relay| relay.host.as_str());
     let status = event.reported_status.or(event.reply.status);
     RecipientLine {
         address: event.recipient.to_string(),
         original_address: event.original_recipient.as_ref().map(ToString::to_string),
-        action: event.outcome.name(),
-        code: event.reply.code.map(|code| code.get()),
-        status: status.map(|s| s.to_string()),
-        reply: event.reply.to_string(),
-        provider: host.and_then(|h| providers.of_host(h)).map(|p| p.id.as_str()),
-        verdict: verdict.into(),
+        action: line::action(event.outcome),
+        code: event.reply.code.map(ReplyCode::get),
+        status: status.map(|status| status.to_string()),
+        reply: Some(event.reply.to_string()).filter(|reply| !reply.is_empty()),
+        provider: host.and_then(|host| id_of(providers, host)),
+        verdict: VerdictLine(verdict),
     }
 }
 
-fn reply(line: &str, rules: &RuleSet, providers: &Providers) -> anyhow::Result<()> {
-    let (named, text) = line.split_once('\t').map_or((None, line), |(n, t)| (Some(n), t));
-    let provider = named.and_then(|n| providers.get(n).or_else(|| providers.of_host(n)));
-    let provider = provider.map(|p| p.id.as_str());
-    let reply = Reply::parse(text);
-    let verdict = classify(rules, &reply, None, provider);
-    let line = ReplyLine {
-        reply: text,
-        provider,
-        code: reply.code.map(|code| code.get()),
-        status: reply.status.map(|s| s.to_string()),
-        verdict: verdict.into(),
-    };
-    say!("{}", serde_json::to_string(&line)?);
-    Ok(())
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    if is_standard_input(path) {
+        return Ok(Box::new(io::stdin()));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(Box::new(file))
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn id_of<'a>(providers: &'a Providers, host: &str) -> Option<&'a str> {
+    providers.of_host(host).map(|provider| provider.id.as_str())
+}
+
+/// A line without its end.
+fn line_of(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// The MX host or the provider in front of a tab, and the reply. A tab may stand in a reply, too: what is
+/// before it is a name only if it is one word and no code.
+fn apart(line: &str) -> (Option<&str>, &str) {
+    match line.split_once('\t') {
+        Some((name, text)) if !name.contains(' ') && !is_code(name) => (Some(name), text),
+        _ => (None, line),
+    }
+}
+
+fn is_code(word: &str) -> bool {
+    let reply = Reply::parse(word);
+    reply.code.is_some() || reply.status.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_before_a_tab() {
+        let table = [
+            ("google\t550 5.1.1 x", (Some("google"), "550 5.1.1 x")),
+            ("mx.x.test.\t550\tx", (Some("mx.x.test."), "550\tx")),
+            ("\t550 x", (Some(""), "550 x")),
+            ("550\t5.1.1 x", (None, "550\t5.1.1 x")),
+            ("550-5.1.1\tx", (None, "550-5.1.1\tx")),
+            ("5.1.1\tx", (None, "5.1.1\tx")),
+            ("550 no\tx", (None, "550 no\tx")),
+            ("550 x", (None, "550 x")),
+            ("", (None, "")),
+        ];
+        for (line, expected) in table {
+            assert_eq!(apart(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_lose_their_ends() {
+        for (line, expected) in [
+            (&b"a\r\n"[..], &b"a"[..]),
+            (b"a\n", b"a"),
+            (b"a", b"a"),
+            (b"\r\n", b""),
+            (b"a\r\r\n", b"a\r"),
+        ] {
+            assert_eq!(line_of(line), expected);
+        }
+    }
 }

@@ -4,19 +4,18 @@
 //! Safe to run twice, and safe beside a running daemon: every event has a deterministic id and counts
 //! once. A file that cannot be read is named, the rest is done, and the exit code is 1.
 
+use super::walk::{self, Form};
 use crate::clock;
 use crate::config::Settings;
 use crate::engine::memory::Memory;
 use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope};
-use crate::postfix::log::{Calendar, HeaderError, Joiner, Line, LineError, decode};
+use crate::postfix::log::{Calendar, Joiner, Line, decode};
 use crate::serve::keeper::{Handle, Intake, KeepError, Keeper, KeeperCounters};
 use crate::store::Store;
-use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use mail_parser::mailbox::mbox::MessageIterator;
 use parking_lot::RwLock;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -31,8 +30,6 @@ const CHUNK: usize = 2000;
 const JOINED: usize = 200_000;
 /// The longest log line that is read, in octets; Postfix cuts its own at 2,050.
 const MAX_LINE: usize = 64 * 1024;
-/// The largest message that is read whole; what follows is passed over, as over LMTP.
-const MAX_MESSAGE: u64 = 64 * 1024 * 1024;
 
 /// Arguments of `nixie ingest`.
 #[derive(Debug, Args)]
@@ -40,14 +37,6 @@ pub struct IngestArguments {
     /// Log files, mbox files, Maildirs, messages, or directories of any of them
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-}
-
-/// What a file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Log,
-    Mbox,
-    Message,
 }
 
 /// What was read so far.
@@ -68,10 +57,10 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
     let mut failed = 0usize;
     let mut files = Vec::new();
     for path in &options.paths {
-        if let Err(error) = collect(path, &mut files) {
-            eprintln!("{}: {error:#}", path.display());
+        walk::collect(path, &mut files, &mut |path, error| {
+            eprintln!("{}: {error}", path.display());
             failed += 1;
-        }
+        });
     }
     let store = Store::open(&settings.store_url()?).await?;
     let bench = Arc::new(RwLock::new(Arc::new(crate::serve::bench(settings)?)));
@@ -138,54 +127,6 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
     })
 }
 
-/// The files of a path: itself, or all beneath it in the order of their names. A Maildir's `tmp` holds
-/// what is not delivered yet.
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    if !path.metadata()?.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
-    }
-    let maildir = path.join("cur").is_dir() && path.join("new").is_dir();
-    let mut entries = std::fs::read_dir(path)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<Vec<_>, _>>()?;
-    entries.sort();
-    for entry in entries {
-        if !(maildir && entry.ends_with("tmp")) {
-            collect(&entry, files)?;
-        }
-    }
-    Ok(())
-}
-
-/// Tells what a file holds by its first line.
-fn form(file: &Path, reader: &mut impl BufRead) -> anyhow::Result<Form> {
-    let head = reader.fill_buf()?;
-    if head.starts_with(b"From ") {
-        return Ok(Form::Mbox);
-    }
-    if head.starts_with(&[0x1f, 0x8b])
-        || head.starts_with(b"BZh")
-        || head.starts_with(b"\xfd7zXZ")
-        || head.starts_with(b"\x28\xb5\x2f\xfd")
-    {
-        bail!("expected a log or mail, found compressed data; unpack it first");
-    }
-    let first = head.split(|octet| *octet == b'\n').next().unwrap_or_default();
-    let text = decode(first);
-    let mut calendar = Calendar::new(clock::now(), jiff::tz::TimeZone::UTC);
-    match Line::parse(&text, &mut calendar) {
-        Ok(_) => Ok(Form::Log),
-        Err(LineError::Header(HeaderError::Time))
-            if file.extension().is_none_or(|extension| extension != "log") =>
-        {
-            Ok(Form::Message)
-        }
-        // A foreign line is a log line all the same: the first of a mail.log is often another daemon's.
-        Err(_) => Ok(Form::Log),
-    }
-}
-
 /// An ingest under way.
 struct Ingest {
     handle: Handle,
@@ -202,16 +143,16 @@ impl Ingest {
             .modified()
             .ok()
             .and_then(|at| Timestamp::try_from(at).ok());
-        let mut reader = BufReader::with_capacity(256 * 1024, open);
-        match form(file, &mut reader)? {
+        let (head, open) = walk::head(open)?;
+        let reader = BufReader::with_capacity(256 * 1024, open);
+        match walk::form(file, &head, clock::now(), "a log or mail")? {
             Form::Log => {
                 let calendar = Calendar::new(modified.unwrap_or_else(clock::now), settings.log.zone());
                 self.log(reader, calendar).await
             }
             Form::Mbox => self.mbox(reader).await,
             Form::Message => {
-                let mut raw = Vec::new();
-                reader.take(MAX_MESSAGE).read_to_end(&mut raw)?;
+                let raw = walk::message(reader)?;
                 self.bar.inc(raw.len() as u64);
                 self.message(&raw).await
             }
@@ -239,11 +180,10 @@ impl Ingest {
     }
 
     async fn mbox(&mut self, reader: impl BufRead) -> anyhow::Result<()> {
-        for message in MessageIterator::new(reader) {
-            let message = message
-                .map_err(|_| anyhow::anyhow!("expected an mbox message, found none that can be read"))?;
-            self.bar.inc(message.contents().len() as u64);
-            self.message(message.contents()).await?;
+        for message in walk::Mbox::new(reader) {
+            let message = message?;
+            self.bar.inc(message.len() as u64);
+            self.message(&message).await?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ macro_rules! say {
 
 pub mod check_config;
 pub mod classify;
+pub mod explain;
 pub mod import;
 pub mod ingest;
 pub mod postfix;
@@ -21,6 +22,7 @@ pub mod serve;
 pub mod status;
 pub mod suppress;
 pub mod trace;
+mod walk;
 
 use crate::config::Settings;
 use crate::serve::listen::Inherited;
@@ -60,6 +62,8 @@ pub enum Command {
     Ingest(ingest::IngestArguments),
     /// Say what messages or replies mean, without touching the store
     Classify(classify::ClassifyArguments),
+    /// Explain a reply, and look up codes, statuses, causes and rules
+    Explain(explain::ExplainArguments),
     /// Look at the suppressed addresses, and change them
     #[command(subcommand)]
     Suppress(suppress::SuppressCommand),
@@ -111,6 +115,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Command::Classify(options) = &arguments.command {
         return classify::run(options, &settings);
     }
+    if let Command::Explain(options) = &arguments.command {
+        return explain::run(options, &settings);
+    }
     // Taking over systemd's sockets clears variables of the environment, which is safe only while there
     // is one thread: before the runtime.
     let inherited = Inherited::from_env()?;
@@ -123,7 +130,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => ingest::run(options, &settings).await,
             Command::Suppress(command) => suppress::run(command, &settings).await,
             Command::Status => status::run(&settings).await,
-            Command::Classify(_) | Command::Man => Ok(ExitCode::SUCCESS),
+            Command::Classify(_) | Command::Explain(_) | Command::Man => Ok(ExitCode::SUCCESS),
         }
     })
 }

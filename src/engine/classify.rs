@@ -246,8 +246,13 @@ fn is_permanent(cause: Cause, reply: &Reply, reported: Option<EnhancedStatus>) -
 }
 
 /// The reporter's status, where the digits do not gainsay it.
-fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>) -> Option<EnhancedStatus> {
+pub(super) fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>) -> Option<EnhancedStatus> {
     reported.filter(|status| code.is_none_or(|code| code.get() / 100 == status.class() as u16))
+}
+
+/// The text of a reply as the rules are asked about it.
+pub(super) fn asked(text: &str) -> String {
+    normalised(text).into_owned()
 }
 
 /// The first rule of the house, once more: an answer to something else than the recipient is not about

@@ -4,6 +4,9 @@
 pub mod answer;
 pub mod classify;
 pub mod decide;
+
+pub mod explain;
+pub mod heard;
 pub mod memory;
 pub mod provider;
 pub mod rule;

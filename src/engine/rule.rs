@@ -26,9 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+mod condition;
 mod pattern;
 mod shipped;
 
+pub use condition::Unmet;
 pub use pattern::{CodePattern, StatusPattern};
 
 /// Memory for the compiled texts and for the automaton's states. The default of the latter (2 MiB)

@@ -5,6 +5,8 @@
 //! replies come in two shapes, with line breaks or joined by blanks as Postfix logs them; the
 //! repeated codes of continuation lines are no part of the text.
 
+pub mod registry;
+
 use super::status::EnhancedStatus;
 use std::fmt;
 

@@ -3,6 +3,8 @@
 //!
 //! Reading is exact: a text that is no status code is `None`, never a guess.
 
+pub mod registry;
+
 use std::fmt;
 use std::str::FromStr;
 

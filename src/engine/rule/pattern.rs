@@ -2,6 +2,7 @@
 
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
+use std::fmt;
 
 /// Codes: `550`, `55x`, `5xx`, or `none` for a reply without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,33 @@ impl StatusPattern {
     }
 }
 
+impl fmt::Display for CodePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("none"),
+            Some((lowest, highest)) if lowest == highest => write!(f, "{lowest}"),
+            Some((lowest, highest)) if highest - lowest < 10 => write!(f, "{}x", lowest / 10),
+            Some((lowest, _)) => write!(f, "{}xx", lowest / 100),
+        }
+    }
+}
+
+impl fmt::Display for StatusPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parts) = self.0 else {
+            return f.write_str("none");
+        };
+        for (index, part) in parts.iter().enumerate() {
+            let dot = if index > 0 { "." } else { "" };
+            match part {
+                Some(number) => write!(f, "{dot}{number}")?,
+                None => write!(f, "{dot}*")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What `…` stands for: anything up to the end of the sentence. The dots within names and numbers do
 /// not end it. Unlike `.{0,60}` it costs the automaton two states, not sixty for every start.
 const WITHIN_SENTENCE: &str = r"(?:[^.;]|\.[^ ])*";
@@ -167,6 +195,16 @@ mod tests {
         }
         for bad in ["", "5", "5x0", "xxx", "700", "6xx", "5500", "+55"] {
             assert!(CodePattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_written_as_they_are_read() {
+        for code in ["none", "550", "55x", "5xx"] {
+            assert_eq!(CodePattern::parse(code).unwrap().to_string(), code);
+        }
+        for status in ["none", "5.1.1", "*.2.2", "5.1.*", "4.*.*"] {
+            assert_eq!(StatusPattern::parse(status).unwrap().to_string(), status);
         }
     }
 
