@@ -141,7 +141,7 @@ fn one(path: &Path, rules: &RuleSet, providers: &Providers) -> anyhow::Result<()
 fn recipient<'a>(event: &Event, rules: &RuleSet, providers: &'a Providers) -> RecipientLine<'a> {
     let (verdict, _) = judge(rules, providers, "", event);
     let host = event.relay.as_ref().map(|relay| relay.host.as_str());
-    let status = event.reported_status.or(event.reply.status);
+    let status = event.reply.status.or(event.reported_status);
     RecipientLine {
         address: event.recipient.to_string(),
         original_address: event.original_recipient.as_ref().map(ToString::to_string),

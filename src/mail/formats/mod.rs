@@ -5,10 +5,12 @@
 //! only. They are asked in the order of [`FORMATS`]; the first that finds a recipient wins. A reader that
 //! finds none declines, and never guesses.
 
+pub mod exim;
 pub mod postfix;
 pub mod qmail;
 
 mod block;
+mod transcript;
 
 use super::dsn::Report;
 use super::letter::Letter;
@@ -25,7 +27,10 @@ pub struct Format {
 }
 
 /// All of them, the most particular first.
-pub const FORMATS: &[Format] = &[qmail::FORMAT];
+pub const FORMATS: &[Format] = &[
+    exim::FORMAT,
+    qmail::FORMAT,
+];
 
 /// Reads a message in the first format that finds a recipient in it.
 #[must_use]

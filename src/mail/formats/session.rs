@@ -1,0 +1,233 @@
+//! The transcript in Sendmail's notices: what was sent (`>>> `), what a server answered (`<<< `), and what
+//! Sendmail concludes in lines without arrows.
+//!
+//! Sendmail pipelines, and shows the command sent last: the refusal of a recipient often follows
+//! `>>> DATA`. Where its conclusion on an address follows a reply, that reply answered that address's RCPT
+//! TO. Only failures (4xx, 5xx) are kept.
+
+use super::block;
+use super::transcript::{command_sent, is_reply, reply_in};
+use crate::mail::address::{Address, LocalPart};
+
+/// A reply that a server gave.
+#[derive(Debug, Default)]
+pub(super) struct Exchange<'a> {
+    /// The server, as `... while talking to` names it.
+    pub host: Option<&'a str>,
+    /// The command that was answered.
+    pub command: Option<&'static str>,
+    /// The recipient that it is about, where the transcript ties it to one.
+    pub about: Option<Address>,
+    /// The reply, all of its lines.
+    pub reply: String,
+}
+
+/// A transcript.
+#[derive(Debug, Default)]
+pub(super) struct Session<'a> {
+    exchanges: Vec<Exchange<'a>>,
+    /// Sendmail's own conclusions: on whom, if they tell, and what.
+    own: Vec<(Option<Address>, &'a str)>,
+    warning: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Reads the lines of a transcript.
+    pub(super) fn read(lines: &[&'a str]) -> Self {
+        let mut session = Self::default();
+        let (mut host, mut sent, mut rcpt) = (None, None, None);
+        // Whether the next `<<<` continues the reply before it; whether a conclusion may be on that reply.
+        let (mut continues, mut fresh) = (false, false);
+        for line in lines {
+            let text = line.trim();
+            if let Some(rest) = text.strip_prefix("... while talking to ") {
+                host = rest.split_whitespace().next().map(|h| h.trim_end_matches([':', '.']));
+                (sent, rcpt, fresh) = (None, None, false);
+            } else if let Some(command) = text.strip_prefix(">>>") {
+                sent = command_sent(command);
+                rcpt = (sent == Some("RCPT TO")).then(|| block::address(command)).flatten();
+                (continues, fresh) = (false, false);
+            } else if let Some(reply) = text.strip_prefix("<<<") {
+                let reply = reply.trim();
+                let last = session.exchanges.last_mut().filter(|_| continues);
+                match last {
+                    Some(last) => {
+                        last.reply.push('\n');
+                        last.reply.push_str(reply);
+                    }
+                    None if is_reply(reply) => session.exchanges.push(Exchange {
+                        host,
+                        command: sent.or(host.map(|_| "greeting")),
+                        about: rcpt.clone(),
+                        reply: reply.to_owned(),
+                    }),
+                    None => {}
+                }
+                fresh = is_reply(reply) || (continues && fresh);
+                continues = fresh && reply.as_bytes().get(3) == Some(&b'-');
+            } else if !text.is_empty() {
+                session.conclude(text, fresh);
+                (continues, fresh) = (false, false);
+            }
+        }
+        session
+    }
+
+    /// Takes a line without arrows.
+    fn conclude(&mut self, text: &'a str, on_last_reply: bool) {
+        self.warning |= text.contains("message still undelivered after");
+        let (named, said) = conclusion(text);
+        if on_last_reply
+            && let (Some(address), Some(last)) = (&named, self.exchanges.last_mut())
+            && last.about.is_none()
+        {
+            last.about = Some(address.clone());
+            if matches!(last.command, Some("DATA" | "BDAT")) {
+                last.command = Some("RCPT TO");
+            }
+        }
+        if named.is_some() || is_reply(text) || text.contains("eferred") {
+            self.own.push((named, said));
+        }
+    }
+
+    /// The last reply that the transcript ties to an address: the servers of a domain are tried in turn.
+    pub(super) fn about(&self, address: &Address) -> Option<&Exchange<'a>> {
+        let mut exchanges = self.exchanges.iter().rev();
+        exchanges.find(|e| e.about.as_ref().is_some_and(|about| same(about, address)))
+    }
+
+    /// The reply that a `reason` quotes: its first line, perhaps cut.
+    pub(super) fn quoted(&self, reason: &str) -> Option<&Exchange<'a>> {
+        let mut exchanges = self.exchanges.iter();
+        exchanges.find(|e| e.reply.starts_with(reason))
+    }
+
+    /// The reply that names an address.
+    pub(super) fn naming(&self, address: &Address) -> Option<&Exchange<'a>> {
+        let address = address.to_string().to_ascii_lowercase();
+        let mut exchanges = self.exchanges.iter();
+        exchanges.find(|e| e.reply.to_ascii_lowercase().contains(&address))
+    }
+
+    /// The reply that ended the session for all: about nobody else, and not a complaint that nobody is left.
+    pub(super) fn last(&self) -> Option<&Exchange<'a>> {
+        let mut exchanges = self.exchanges.iter().rev();
+        exchanges.find(|e| e.about.is_none() && !e.reply.starts_with("503") && !is_leftover(&e.reply))
+    }
+
+    /// What Sendmail itself says of an address, or else of all.
+    pub(super) fn conclusion(&self, address: &Address) -> Option<&'a str> {
+        let on = |named: &Option<Address>| named.as_ref().is_some_and(|n| same(n, address));
+        let of_it = self.own.iter().find(|(named, _)| on(named));
+        let of_all = || self.own.iter().find(|(named, _)| named.is_none());
+        of_it.or_else(of_all).map(|&(_, said)| said)
+    }
+
+    /// All conclusions on addresses, each address once.
+    pub(super) fn conclusions(&self) -> impl Iterator<Item = (Address, &'a str)> + '_ {
+        let first = |index: usize, address: &Address| {
+            let before = &self.own[..index];
+            !before.iter().any(|(n, _)| n.as_ref().is_some_and(|n| same(n, address)))
+        };
+        self.own.iter().enumerate().filter_map(move |(index, (named, said))| {
+            let address = named.clone()?;
+            first(index, &address).then_some((address, *said))
+        })
+    }
+
+    /// What Sendmail says of a host (v5): `421 example.test (smtp)... Deferred: …`.
+    pub(super) fn about_host(&self, domain: &str) -> Option<&'a str> {
+        let mut own = self.own.iter();
+        own.find(|(_, said)| said.to_ascii_lowercase().contains(domain))
+            .map(|&(_, said)| said)
+    }
+
+    /// Whether Sendmail goes on trying.
+    pub(super) fn is_warning(&self) -> bool {
+        self.warning
+    }
+}
+
+fn same(one: &Address, other: &Address) -> bool {
+    one.key(LocalPart::Fold) == other.key(LocalPart::Fold)
+}
+
+/// `554 5.5.1 no valid recipients`: an answer to what was pipelined behind refused recipients.
+fn is_leftover(reply: &str) -> bool {
+    let reply = reply.to_ascii_lowercase();
+    reply.contains("no valid recipients") || reply.contains("need rcpt")
+}
+
+/// Whom a line concludes on, and what: all of it, or what it quotes (`<a@b>... Deferred: 450 later`,
+/// `554 <a@b>... 550 Host unknown`).
+fn conclusion(text: &str) -> (Option<Address>, &str) {
+    let split = text.split_once("... ").or_else(|| text.split_once(">: "));
+    let Some((front, said)) = split else {
+        return (None, text);
+    };
+    let named = block::address(front);
+    let quoted = said.strip_prefix("Deferred: ").unwrap_or(said);
+    if is_reply(quoted) {
+        return (named, reply_in(quoted).unwrap_or(quoted));
+    }
+    if is_reply(text) { (named, text) } else { (named, said) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(text: &str) -> Session<'_> {
+        Session::read(&text.lines().collect::<Vec<_>>())
+    }
+
+    fn shown(found: Option<&Exchange<'_>>) -> String {
+        found.map_or("-".to_owned(), |e| {
+            format!("{} {} | {}", e.host.unwrap_or("-"), e.command.unwrap_or("-"), e.reply.replace('\n', " / "))
+        })
+    }
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
+
+    #[test]
+    fn pipelined_refusals_belong_to_their_recipients() {
+        let session = session(
+            "... while talking to mx.b.test.:\n>>> DATA\n<<< 550-5.1.1 who\n<<< 550 5.1.1 is it\n\
+             550 5.1.1 <a@b.test>... User unknown\n<<< 452 4.2.2 full\n<c@b.test>... Deferred: 452 4.2.2 full\n\
+             <<< 503 5.0.0 Need RCPT (recipient)",
+        );
+        let about = |who| shown(session.about(&address(who)));
+        assert_eq!(about("a@b.test"), "mx.b.test RCPT TO | 550-5.1.1 who / 550 5.1.1 is it");
+        assert_eq!(about("C@b.test"), "mx.b.test RCPT TO | 452 4.2.2 full");
+        assert_eq!(about("d@b.test"), "-");
+        assert_eq!(shown(session.last()), "-");
+    }
+
+    #[test]
+    fn other_commands_are_about_nobody() {
+        let session = session(
+            "... while talking to mx.b.test.:\n>>> MAIL From:<x@y.test> SIZE=1\n<<< 552 5.2.3 too large\n\
+             554 5.0.0 Service unavailable\n... while talking to mx2.b.test.:\n<<< 421 busy",
+        );
+        assert_eq!(shown(session.quoted("552 5.2.3 too")), "mx.b.test MAIL FROM | 552 5.2.3 too large");
+        assert_eq!(shown(session.last()), "mx2.b.test greeting | 421 busy");
+    }
+
+    #[test]
+    fn conclusions_quote() {
+        let session = session(
+            "550 h.test (smtp)... 550 Host unknown\n554 <a@h.test>... 550 Host unknown (Authoritative)\n\
+             <b@c.test>... Deferred: Connection refused by mx.c.test.\n550 5.1.2 <d@e.test>... Host unknown",
+        );
+        let found: Vec<String> = session.conclusions().map(|(a, said)| format!("{a}: {said}")).collect();
+        let expected = [
+            "a@h.test: 550 Host unknown (Authoritative)",
+            "b@c.test: Deferred: Connection refused by mx.c.test.",
+            "d@e.test: 550 5.1.2 <d@e.test>... Host unknown",
+        ];
+        assert_eq!(found, expected);
+    }
+}
