@@ -47,7 +47,10 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let delayed = letter.subject().starts_with("warning: message") || words.contains("yet been delivered");
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let mut recipients = match announced(words) {
-        Some(start) => blocks(&words[start..]).iter().filter_map(|b| recipient(b)).collect(),
+        Some(start) => blocks(&words[start..])
+            .iter()
+            .filter_map(|b| recipient(b))
+            .collect(),
         None => Vec::new(),
     };
     if recipients.is_empty() {
@@ -187,7 +190,10 @@ fn host(said: &str) -> Option<String> {
 /// Splits `SMTP error from remote mail server after COMMAND: …: 550 …` before the reply; what is no SMTP
 /// error is all of it the reason.
 fn split_reply(said: &str) -> (Option<&str>, &str) {
-    let Some(frame) = said.find("error from remote ").or_else(|| said.find("MTP error after ")) else {
+    let Some(frame) = said
+        .find("error from remote ")
+        .or_else(|| said.find("MTP error after "))
+    else {
         return (None, without_host(said));
     };
     let rest = &said[frame..];
@@ -212,7 +218,11 @@ fn named_in_header(letter: &Letter<'_>, words: &str) -> Vec<Recipient> {
     let named = letter.fields("X-Failed-Recipients").collect::<Vec<_>>().join(",");
     let addresses: Vec<Address> = named.split(',').filter_map(block::mailbox).collect();
     let (phrase, reply) = split_reply(words);
-    let reply = if phrase.is_some() { reply } else { first_reply(words) };
+    let reply = if phrase.is_some() {
+        reply
+    } else {
+        first_reply(words)
+    };
     addresses
         .into_iter()
         .map(|address| Recipient {
@@ -275,7 +285,10 @@ mod tests {
     #[test]
     fn addresses_without_indentation_are_read() {
         let text = "The following address(es) failed:\n\na@b.test:\nUnrouteable address\n\nc@d.test:\nUnknown user\n\nBye for now.\n";
-        let expected = ["a@b.test < - [-] - | Unrouteable address", "c@d.test < - [-] - | Unknown user"];
+        let expected = [
+            "a@b.test < - [-] - | Unrouteable address",
+            "c@d.test < - [-] - | Unknown user",
+        ];
         assert_eq!(shown(text), expected);
     }
 }

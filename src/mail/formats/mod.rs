@@ -5,11 +5,34 @@
 //! only. They are asked in the order of [`FORMATS`]; the first that finds a recipient wins. A reader that
 //! finds none declines, and never guesses.
 
+pub mod activehunter;
+pub mod barracuda;
+pub mod biglobe;
+pub mod courier;
+pub mod dma;
 pub mod exim;
+pub mod fml;
+pub mod imail;
+pub mod interscan;
+pub mod james;
+pub mod mailfoundry;
+pub mod mailmarshal;
+pub mod mcafee;
+pub mod messagingserver;
+pub mod mfilter;
+pub mod opensmtpd;
 pub mod postfix;
+pub mod postfix_notice;
 pub mod qmail;
+pub mod sendmail;
+pub mod surfcontrol;
+pub mod x1;
+pub mod x3;
+pub mod x6;
 
 mod block;
+mod label;
+mod session;
 mod transcript;
 
 use super::dsn::Report;
@@ -28,8 +51,30 @@ pub struct Format {
 
 /// All of them, the most particular first.
 pub const FORMATS: &[Format] = &[
+    activehunter::FORMAT,
+    barracuda::FORMAT,
+    biglobe::FORMAT,
+    mcafee::FORMAT,
+    x1::FORMAT,
+    imail::FORMAT,
+    interscan::FORMAT,
+    mfilter::FORMAT,
+    fml::FORMAT,
+    james::FORMAT,
+    mailfoundry::FORMAT,
+    mailmarshal::FORMAT,
+    surfcontrol::FORMAT,
+    messagingserver::FORMAT,
+    opensmtpd::FORMAT,
+    dma::FORMAT,
+    courier::FORMAT,
+    x3::FORMAT,
+    x6::FORMAT,
     exim::FORMAT,
     qmail::FORMAT,
+    sendmail::FORMAT,
+    postfix_notice::SESSION,
+    postfix_notice::FORMAT,
 ];
 
 /// Reads a message in the first format that finds a recipient in it.

@@ -102,7 +102,12 @@ fn recipient((address, paragraph): (Address, String)) -> Recipient {
 
 /// What qmail was at, and what the server said to that; without a server's words all is qmail's own.
 fn said(paragraph: &str) -> (Option<&str>, &str) {
-    let marks = ["Remote host said:", " said: ", "emote host replied:", "erver said:"];
+    let marks = [
+        "Remote host said:",
+        " said: ",
+        "emote host replied:",
+        "erver said:",
+    ];
     let mark = marks
         .iter()
         .find_map(|mark| paragraph.find(mark).map(|at| (at, at + mark.len())));
@@ -121,7 +126,9 @@ fn said(paragraph: &str) -> (Option<&str>, &str) {
 fn reply_in_own(paragraph: &str) -> &str {
     let mut lines = paragraph.lines();
     let coded = lines.find(|line| is_reply(line));
-    coded.and_then(|line| reply_in(&paragraph[paragraph.find(line)?..])).unwrap_or(paragraph)
+    coded
+        .and_then(|line| reply_in(&paragraph[paragraph.find(line)?..]))
+        .unwrap_or(paragraph)
 }
 
 /// The server that a frame names: before `does not like`, `failed`, or after `Connected to`.

@@ -139,7 +139,9 @@ fn list<'a>(line: &'a str, action: Action, listed: &mut Vec<Listed<'a>>) {
         return;
     }
     let text = text.trim_start_matches('>').trim_start();
-    let Some((address, note)) = entry(text) else { return };
+    let Some((address, note)) = entry(text) else {
+        return;
+    };
     let (action, reason) = match note {
         Some(note) if note.contains("successful") || note.contains("relayed") => (Action::Delivered, None),
         Some("unrecoverable error") => (Action::Failed, None),
@@ -174,17 +176,21 @@ impl Listed<'_> {
     fn read(&self, session: &Session<'_>, details: &[&str]) -> Option<Recipient> {
         // A pipe or a file stands for the address that it belongs to.
         let address = self.address.clone().or_else(|| self.expanded_from.clone())?;
+        // A bare number is the exit code of a local program.
+        let reason = self.reason.filter(|reason| reason.len() > 3);
         let exchange = session
             .about(&address)
-            .or_else(|| self.reason.and_then(|reason| session.quoted(reason)))
-            .or_else(|| session.naming(&address))
-            .or_else(|| self.reason.is_none().then(|| session.last()).flatten());
-        let said = match (exchange, self.reason) {
+            .or_else(|| reason.and_then(|reason| session.quoted(reason)))
+            .or_else(|| session.naming(&address));
+        let own = session.concluded_on(&address).filter(|_| reason.is_none());
+        let of_all = || session.last().filter(|_| reason.is_none() && own.is_none());
+        let exchange = exchange.or_else(of_all);
+        let said = match (exchange, reason) {
             (Some(exchange), _) => exchange.reply.clone(),
             (None, Some(reason)) => reason.to_owned(),
             (None, None) => {
-                let own = session.conclusion(&address).map(str::to_owned);
-                own.unwrap_or_else(|| details.join(" "))
+                let own = own.or_else(|| session.concluded_on_all());
+                own.map_or_else(|| details.join(" "), str::to_owned)
             }
         };
         let differs = |from: &Address| from.key(LocalPart::Fold) != address.key(LocalPart::Fold);
@@ -243,7 +249,10 @@ mod tests {
 
     #[test]
     fn titles_are_ruled() {
-        assert_eq!(title("   ----- Unsent message -----").as_deref(), Some("unsent message"));
+        assert_eq!(
+            title("   ----- Unsent message -----").as_deref(),
+            Some("unsent message")
+        );
         assert_eq!(title("---errors---").as_deref(), Some("errors"));
         assert_eq!(title("-- a signature"), None);
         assert_eq!(title("----------"), None);
@@ -252,14 +261,29 @@ mod tests {
     #[test]
     fn entries_have_notes() {
         let shown = |text| {
-            entry(text).map(|(a, note)| format!("{} | {}", a.map_or("-".into(), |a| a.to_string()), note.unwrap_or("-")))
+            entry(text).map(|(a, note)| {
+                format!(
+                    "{} | {}",
+                    a.map_or("-".into(), |a| a.to_string()),
+                    note.unwrap_or("-")
+                )
+            })
         };
         let table = [
             ("<a@b.test>", Some("a@b.test | -")),
             ("a@b.test", Some("a@b.test | -")),
-            ("<a@b.test>  (unrecoverable error)", Some("a@b.test | unrecoverable error")),
-            ("a@b.test [Connection timed out]", Some("a@b.test | Connection timed out")),
-            ("<a@b.test>   (5.1.1 <a@b.test>... User unknown)", Some("a@b.test | 5.1.1 <a@b.test>... User unknown")),
+            (
+                "<a@b.test>  (unrecoverable error)",
+                Some("a@b.test | unrecoverable error"),
+            ),
+            (
+                "a@b.test [Connection timed out]",
+                Some("a@b.test | Connection timed out"),
+            ),
+            (
+                "<a@b.test>   (5.1.1 <a@b.test>... User unknown)",
+                Some("a@b.test | 5.1.1 <a@b.test>... User unknown"),
+            ),
             ("\"|/bin/false\"", Some("- | -")),
             ("none at all", None),
         ];

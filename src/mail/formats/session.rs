@@ -41,11 +41,16 @@ impl<'a> Session<'a> {
         for line in lines {
             let text = line.trim();
             if let Some(rest) = text.strip_prefix("... while talking to ") {
-                host = rest.split_whitespace().next().map(|h| h.trim_end_matches([':', '.']));
+                host = rest
+                    .split_whitespace()
+                    .next()
+                    .map(|h| h.trim_end_matches([':', '.']));
                 (sent, rcpt, fresh) = (None, None, false);
             } else if let Some(command) = text.strip_prefix(">>>") {
                 sent = command_sent(command);
-                rcpt = (sent == Some("RCPT TO")).then(|| block::address(command)).flatten();
+                rcpt = (sent == Some("RCPT TO"))
+                    .then(|| block::address(command))
+                    .flatten();
                 (continues, fresh) = (false, false);
             } else if let Some(reply) = text.strip_prefix("<<<") {
                 let reply = reply.trim();
@@ -116,24 +121,34 @@ impl<'a> Session<'a> {
         exchanges.find(|e| e.about.is_none() && !e.reply.starts_with("503") && !is_leftover(&e.reply))
     }
 
-    /// What Sendmail itself says of an address, or else of all.
-    pub(super) fn conclusion(&self, address: &Address) -> Option<&'a str> {
+    /// What Sendmail itself says of an address.
+    pub(super) fn concluded_on(&self, address: &Address) -> Option<&'a str> {
         let on = |named: &Option<Address>| named.as_ref().is_some_and(|n| same(n, address));
-        let of_it = self.own.iter().find(|(named, _)| on(named));
-        let of_all = || self.own.iter().find(|(named, _)| named.is_none());
-        of_it.or_else(of_all).map(|&(_, said)| said)
+        let own = self.own.iter().find(|(named, _)| on(named));
+        own.map(|&(_, said)| said)
+    }
+
+    /// What Sendmail says without naming anybody: `554 5.3.0 unknown mailer error 255`.
+    pub(super) fn concluded_on_all(&self) -> Option<&'a str> {
+        let own = self.own.iter().find(|(named, _)| named.is_none());
+        own.map(|&(_, said)| said)
     }
 
     /// All conclusions on addresses, each address once.
     pub(super) fn conclusions(&self) -> impl Iterator<Item = (Address, &'a str)> + '_ {
         let first = |index: usize, address: &Address| {
             let before = &self.own[..index];
-            !before.iter().any(|(n, _)| n.as_ref().is_some_and(|n| same(n, address)))
+            !before
+                .iter()
+                .any(|(n, _)| n.as_ref().is_some_and(|n| same(n, address)))
         };
-        self.own.iter().enumerate().filter_map(move |(index, (named, said))| {
-            let address = named.clone()?;
-            first(index, &address).then_some((address, *said))
-        })
+        self.own
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, (named, said))| {
+                let address = named.clone()?;
+                first(index, &address).then_some((address, *said))
+            })
     }
 
     /// What Sendmail says of a host (v5): `421 example.test (smtp)... Deferred: …`.
@@ -171,7 +186,11 @@ fn conclusion(text: &str) -> (Option<Address>, &str) {
     if is_reply(quoted) {
         return (named, reply_in(quoted).unwrap_or(quoted));
     }
-    if is_reply(text) { (named, text) } else { (named, said) }
+    if is_reply(text) {
+        (named, text)
+    } else {
+        (named, said)
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +203,12 @@ mod tests {
 
     fn shown(found: Option<&Exchange<'_>>) -> String {
         found.map_or("-".to_owned(), |e| {
-            format!("{} {} | {}", e.host.unwrap_or("-"), e.command.unwrap_or("-"), e.reply.replace('\n', " / "))
+            format!(
+                "{} {} | {}",
+                e.host.unwrap_or("-"),
+                e.command.unwrap_or("-"),
+                e.reply.replace('\n', " / ")
+            )
         })
     }
 
@@ -200,7 +224,10 @@ mod tests {
              <<< 503 5.0.0 Need RCPT (recipient)",
         );
         let about = |who| shown(session.about(&address(who)));
-        assert_eq!(about("a@b.test"), "mx.b.test RCPT TO | 550-5.1.1 who / 550 5.1.1 is it");
+        assert_eq!(
+            about("a@b.test"),
+            "mx.b.test RCPT TO | 550-5.1.1 who / 550 5.1.1 is it"
+        );
         assert_eq!(about("C@b.test"), "mx.b.test RCPT TO | 452 4.2.2 full");
         assert_eq!(about("d@b.test"), "-");
         assert_eq!(shown(session.last()), "-");
@@ -212,7 +239,10 @@ mod tests {
             "... while talking to mx.b.test.:\n>>> MAIL From:<x@y.test> SIZE=1\n<<< 552 5.2.3 too large\n\
              554 5.0.0 Service unavailable\n... while talking to mx2.b.test.:\n<<< 421 busy",
         );
-        assert_eq!(shown(session.quoted("552 5.2.3 too")), "mx.b.test MAIL FROM | 552 5.2.3 too large");
+        assert_eq!(
+            shown(session.quoted("552 5.2.3 too")),
+            "mx.b.test MAIL FROM | 552 5.2.3 too large"
+        );
         assert_eq!(shown(session.last()), "mx2.b.test greeting | 421 busy");
     }
 
@@ -222,7 +252,10 @@ mod tests {
             "550 h.test (smtp)... 550 Host unknown\n554 <a@h.test>... 550 Host unknown (Authoritative)\n\
              <b@c.test>... Deferred: Connection refused by mx.c.test.\n550 5.1.2 <d@e.test>... Host unknown",
         );
-        let found: Vec<String> = session.conclusions().map(|(a, said)| format!("{a}: {said}")).collect();
+        let found: Vec<String> = session
+            .conclusions()
+            .map(|(a, said)| format!("{a}: {said}"))
+            .collect();
         let expected = [
             "a@h.test: 550 Host unknown (Authoritative)",
             "b@c.test: Deferred: Connection refused by mx.c.test.",

@@ -4,7 +4,7 @@
 use crate::mail::status::EnhancedStatus;
 
 /// Phrases and the command that they stand for, as Postfix names it; the first that occurs counts.
-const PHRASES: [(&str, &str); 32] = [
+const PHRASES: [(&str, &str); 37] = [
     ("end of data", "end of DATA"),
     ("end-of-data", "end of DATA"),
     ("final data", "end of DATA"),
@@ -34,9 +34,14 @@ const PHRASES: [(&str, &str); 32] = [
     ("rejected recipient", "RCPT TO"),
     ("rejected address", "RCPT TO"),
     ("rcpt", "RCPT TO"),
-    ("data", "DATA"),
+    ("after data", "DATA"),
+    ("our data", "DATA"),
+    ("data command", "DATA"),
+    ("pipelined data", "DATA"),
+    ("data response", "DATA"),
     ("bdat", "BDAT"),
-    ("mail", "MAIL FROM"),
+    ("after mail", "MAIL FROM"),
+    ("our mail", "MAIL FROM"),
 ];
 
 /// The command that a short phrase names (`after RCPT TO:<…>`, `failed on DATA command`).
