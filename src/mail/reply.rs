@@ -79,16 +79,16 @@ impl Reply {
     }
 }
 
-/// Three digits at the start, followed by a blank, a hyphen or the end.
+/// Three digits at the start, followed by a blank, a hyphen, a colon (`550: no such user`) or the end.
 fn code_prefix(text: &str) -> Option<(ReplyCode, &str)> {
     let digits = text.get(..3).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
     let rest = &text[3..];
-    let separated = rest.is_empty() || rest.starts_with([' ', '-', '\t', '\r', '\n']);
+    let separated = rest.is_empty() || rest.starts_with([' ', '-', ':', '\t', '\r', '\n']);
     if !separated {
         return None;
     }
     let code = ReplyCode::new(digits.parse().ok()?)?;
-    Some((code, rest.strip_prefix('-').unwrap_or(rest)))
+    Some((code, rest.strip_prefix(['-', ':']).unwrap_or(rest)))
 }
 
 /// An enhanced status at the start, a leading `#` allowed (`550 #5.1.0 Address rejected`).
@@ -184,6 +184,7 @@ mod tests {
             ),
             ("553 not here (#5.7.1)", "553 5.7.1 not here (#5.7.1)"),
             ("550", "550"),
+            ("550: no such user", "550 no such user"),
             ("550 #5.1.0 Address rejected.", "550 5.1.0 Address rejected."),
             ("5.1.1 no code", "5.1.1 no code"),
             ("mailbox full", "mailbox full"),

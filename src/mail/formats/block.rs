@@ -26,7 +26,11 @@ pub(super) fn mailbox(word: &str) -> Option<Address> {
         "mailto:" | "rfc822;" => &word[7..],
         _ => word,
     };
-    word.contains('@').then(|| Address::parse(word).ok()).flatten()
+    // Words around an address are no part of it; blanks may stand in a quoted local part only.
+    let one = word.starts_with('"') || !word.contains(|c: char| c.is_whitespace() || c == '<' || c == '>');
+    (one && word.contains('@'))
+        .then(|| Address::parse(word).ok())
+        .flatten()
 }
 
 /// A recipient that was given up, with what was said of it. Blanks and line ends become single blanks.

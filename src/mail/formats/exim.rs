@@ -129,6 +129,7 @@ fn names_somebody(line: &str) -> bool {
         || line.starts_with("pipe to |")
         || line.starts_with("an undisclosed address")
         || line.starts_with("save to ")
+        || line.contains(": malformed address: ")
         || line
             .split(' ')
             .next()

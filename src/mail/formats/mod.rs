@@ -8,23 +8,31 @@
 pub mod activehunter;
 pub mod barracuda;
 pub mod biglobe;
+pub mod communigate;
 pub mod courier;
 pub mod dma;
 pub mod exim;
 pub mod fml;
+pub mod groupwise;
+pub mod hmailserver;
 pub mod imail;
 pub mod interscan;
 pub mod james;
+pub mod mailenable;
 pub mod mailfoundry;
+pub mod mailman;
 pub mod mailmarshal;
 pub mod mcafee;
+pub mod mdaemon;
 pub mod messagingserver;
 pub mod mfilter;
+pub mod mtastatus;
 pub mod opensmtpd;
 pub mod postfix;
 pub mod postfix_notice;
 pub mod qmail;
 pub mod sendmail;
+pub mod smartermail;
 pub mod surfcontrol;
 pub mod x1;
 pub mod x3;
@@ -70,6 +78,14 @@ pub const FORMATS: &[Format] = &[
     courier::FORMAT,
     x3::FORMAT,
     x6::FORMAT,
+    mdaemon::FORMAT,
+    hmailserver::FORMAT,
+    groupwise::FORMAT,
+    communigate::FORMAT,
+    mailenable::FORMAT,
+    smartermail::FORMAT,
+    mtastatus::FORMAT,
+    mailman::FORMAT,
     exim::FORMAT,
     qmail::FORMAT,
     sendmail::FORMAT,

@@ -59,13 +59,16 @@ pub(super) fn read(letter: &Letter<'_>) -> Option<Report> {
     let sections = sections(letter.words());
     let session = Session::read(&sections.session);
     let mut recipients: Vec<Recipient> = Vec::new();
+    // What ended a session with one server counts for all; among several nobody can tell whose it was.
+    let one = sections.listed.len() == 1 || session.is_with_one();
     for listed in &sections.listed {
-        recipients.extend(listed.read(&session, &sections.details));
+        let of_all = session.last().filter(|_| one && listed.address.is_some());
+        recipients.extend(listed.read(&session, of_all, &sections.details));
     }
     if recipients.is_empty() {
         recipients = concluded(&session, letter);
     }
-    if sections.warning || session.is_warning() {
+    if sections.warning || session.is_warning() || letter.subject().starts_with("warning") {
         for recipient in &mut recipients {
             recipient.action = Some(Action::Delayed);
         }
@@ -173,7 +176,12 @@ fn entry(text: &str) -> Option<(Option<Address>, Option<&str>)> {
 }
 
 impl Listed<'_> {
-    fn read(&self, session: &Session<'_>, details: &[&str]) -> Option<Recipient> {
+    fn read(
+        &self,
+        session: &Session<'_>,
+        of_all: Option<&Exchange<'_>>,
+        details: &[&str],
+    ) -> Option<Recipient> {
         // A pipe or a file stands for the address that it belongs to.
         let address = self.address.clone().or_else(|| self.expanded_from.clone())?;
         // A bare number is the exit code of a local program.
@@ -183,8 +191,8 @@ impl Listed<'_> {
             .or_else(|| reason.and_then(|reason| session.quoted(reason)))
             .or_else(|| session.naming(&address));
         let own = session.concluded_on(&address).filter(|_| reason.is_none());
-        let of_all = || session.last().filter(|_| reason.is_none() && own.is_none());
-        let exchange = exchange.or_else(of_all);
+        let of_all = of_all.filter(|_| reason.is_none() && own.is_none());
+        let exchange = exchange.or(of_all);
         let said = match (exchange, reason) {
             (Some(exchange), _) => exchange.reply.clone(),
             (None, Some(reason)) => reason.to_owned(),

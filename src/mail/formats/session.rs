@@ -158,6 +158,12 @@ impl<'a> Session<'a> {
             .map(|&(_, said)| said)
     }
 
+    /// Whether one server only was talked to.
+    pub(super) fn is_with_one(&self) -> bool {
+        let host = self.exchanges.first().and_then(|e| e.host);
+        self.exchanges.iter().all(|e| e.host == host)
+    }
+
     /// Whether Sendmail goes on trying.
     pub(super) fn is_warning(&self) -> bool {
         self.warning

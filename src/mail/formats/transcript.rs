@@ -88,7 +88,7 @@ pub(super) fn is_reply(text: &str) -> bool {
     bytes.len() >= 3
         && matches!(bytes[0], b'4' | b'5')
         && bytes[1..3].iter().all(u8::is_ascii_digit)
-        && matches!(bytes.get(3), None | Some(b' ' | b'-' | b'\n' | b'\t'))
+        && matches!(bytes.get(3), None | Some(b' ' | b'-' | b':' | b'\n' | b'\t'))
 }
 
 /// Where the first failure reply begins: at the start of a word.
