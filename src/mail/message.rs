@@ -206,6 +206,16 @@ impl Reading {
     fn delivery_status(&mut self, part: &MessagePart<'_>, letter: &Letter<'_>) -> Kind {
         let mut report = dsn::parse(part.contents());
         supplement::supplement(&mut report, letter);
+        if report.recipients.is_empty() && letter.is_from_daemon() {
+            // A report that lost its recipients is still one on the only addressee of the mail returned.
+            let to = self.returned.as_ref().and_then(|r| r.to.as_deref());
+            let addressee = to.and_then(only_mailbox).and_then(|to| Address::parse(&to).ok());
+            report.recipients.extend(addressee.map(|address| dsn::Recipient {
+                final_recipient: Some(address),
+                action: Some(Action::Failed),
+                ..dsn::Recipient::default()
+            }));
+        }
         self.format = Some("rfc3464");
         self.refused.extend(report.broken.iter().map(ToString::to_string));
         let unnamed = report.recipients.iter().filter(|r| r.final_recipient.is_none());

@@ -46,3 +46,14 @@ pub(super) fn failed(address: Address, said: &str) -> Recipient {
         ..Recipient::default()
     }
 }
+
+/// The addressee of a returned mail, if it has one only.
+#[must_use]
+pub(super) fn only_addressee(returned: &str) -> Option<Address> {
+    let header = returned.split("\n\n").next()?;
+    let to = header.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("To").then_some(value)
+    })?;
+    (!to.contains(',')).then(|| address(to)).flatten()
+}

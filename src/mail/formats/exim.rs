@@ -34,17 +34,22 @@ const ANNOUNCEMENTS: [&str; 10] = [
     "address has yet to be delivered:",
 ];
 
+/// What announces why a message was refused as a whole.
+const ERROR_GIVEN: &str = "The following error was given:";
+
 fn tell(letter: &Letter<'_>) -> bool {
     letter.has("X-Failed-Recipients") || {
         let words = letter.words();
         let head = &words[..words.floor_char_boundary(1200)];
-        announced(head).is_some()
+        announced(head).is_some() || head.contains(ERROR_GIVEN)
     }
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
-    let delayed = letter.subject().starts_with("warning: message") || words.contains("yet been delivered");
+    let delayed = letter.subject().starts_with("warning: message")
+        || words.contains("yet been delivered")
+        || words.contains("have yet to be delivered");
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let mut recipients = match announced(words) {
         Some(start) => blocks(&words[start..])
@@ -55,6 +60,9 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     };
     if recipients.is_empty() {
         recipients = named_in_header(letter, words);
+    }
+    if recipients.is_empty() {
+        recipients.extend(refused_whole(letter, words));
     }
     for recipient in &mut recipients {
         recipient.action = Some(action);
@@ -76,7 +84,7 @@ fn announced(words: &str) -> Option<usize> {
         let text = line.trim();
         if text.ends_with(':') {
             let ends = |tail: &&str| text.ends_with(*tail) || runs_over(previous, text, tail);
-            if ANNOUNCEMENTS.iter().any(|tail| ends(&tail)) {
+            if ANNOUNCEMENTS.iter().any(|tail| ends(tail)) {
                 return Some(at);
             }
         }
@@ -231,6 +239,17 @@ fn named_in_header(letter: &Letter<'_>, words: &str) -> Vec<Recipient> {
             ..block::failed(address, reply)
         })
         .collect()
+}
+
+/// The addressee of a message that was refused as a whole (`by the local scanning code`), if it is one.
+fn refused_whole(letter: &Letter<'_>, words: &str) -> Option<Recipient> {
+    let (_, reason) = words.split_once(ERROR_GIVEN)?;
+    let reason = reason.trim_start().split("\n\n").next()?;
+    let address = block::only_addressee(letter.returned()?)?;
+    Some(Recipient {
+        command: Some("end of DATA".to_owned()),
+        ..block::failed(address, reason)
+    })
 }
 
 /// A reply at the start of a line, to the end of its paragraph; else the first thousand octets.

@@ -13,11 +13,25 @@ pub const FORMAT: Format = Format {
         let is_fml = letter
             .field("X-MLServer")
             .is_some_and(|s| s.to_ascii_lowercase().contains("fml"));
-        is_fml && REFUSALS.iter().any(|refusal| letter.words().contains(refusal))
+        let subject = letter.subject();
+        is_fml
+            && (SUBJECTS.iter().any(|words| subject.contains(words))
+                || REFUSALS.iter().any(|refusal| letter.words().contains(refusal)))
     },
     read,
 };
 
+/// The subjects of refusals.
+const SUBJECTS: [&str; 6] = [
+    "not member",
+    "not a member",
+    "loop alert",
+    "reject",
+    "does not accept",
+    "forbidden",
+];
+
+/// What refusals say.
 const REFUSALS: [&str; 7] = [
     "not a member of this mailing list",
     "not member of this mailing list",

@@ -79,8 +79,9 @@ fn reason(words: &str) -> &str {
         .split_once("Session Transcript")
         .map_or("", |(_, transcript)| transcript);
     let lines = transcript.lines().map(str::trim);
-    let told = lines.filter(|line| line.contains(": ") && !line.contains("--> ") && !line.contains("<-- "));
-    told.last()
+    let mut told =
+        lines.filter(|line| line.contains(": ") && !line.contains("--> ") && !line.contains("<-- "));
+    told.next_back()
         .and_then(|line| line.split_once(": "))
         .map_or("", |(_, reason)| reason.trim_start_matches(['*', ' ']))
 }

@@ -11,6 +11,7 @@ pub mod biglobe;
 pub mod communigate;
 pub mod courier;
 pub mod dma;
+pub mod dovecot;
 pub mod exim;
 pub mod fml;
 pub mod groupwise;
@@ -76,6 +77,7 @@ pub const FORMATS: &[Format] = &[
     opensmtpd::FORMAT,
     dma::FORMAT,
     courier::FORMAT,
+    dovecot::FORMAT,
     x3::FORMAT,
     x6::FORMAT,
     mdaemon::FORMAT,

@@ -11,6 +11,7 @@
 use super::Format;
 use super::block;
 use super::session::{Exchange, Session};
+use super::transcript::status_within;
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
@@ -212,10 +213,12 @@ impl Listed<'_> {
 
 /// A recipient with the words about it and, where a server spoke them, which and to what.
 fn answered(address: Address, exchange: Option<&Exchange<'_>>, said: &str) -> Recipient {
+    let told = block::failed(address, said);
     Recipient {
         command: exchange.and_then(|e| e.command).map(str::to_owned),
         remote_mta: exchange.and_then(|e| e.host).map(str::to_ascii_lowercase),
-        ..block::failed(address, said)
+        status: told.status.or_else(|| status_within(said)),
+        ..told
     }
 }
 
@@ -233,22 +236,12 @@ fn concluded(session: &Session<'_>, letter: &Letter<'_>) -> Vec<Recipient> {
     if !found.is_empty() {
         return found;
     }
-    let addressee = letter.returned().and_then(only_addressee);
+    let addressee = letter.returned().and_then(block::only_addressee);
     let about = addressee.and_then(|address| {
         let said = session.about_host(address.domain())?;
         Some(block::failed(address, said))
     });
     about.into_iter().collect()
-}
-
-/// The addressee of a returned mail, if it has one only.
-fn only_addressee(returned: &str) -> Option<Address> {
-    let header = returned.split("\n\n").next()?;
-    let to = header.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("To").then_some(value)
-    })?;
-    (!to.contains(',')).then(|| block::address(to)).flatten()
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ impl<'a> Session<'a> {
         let (mut continues, mut fresh) = (false, false);
         for line in lines {
             let text = line.trim();
-            if let Some(rest) = text.strip_prefix("... while talking to ") {
+            let talking = text.strip_prefix("... while talking to ");
+            if let Some(rest) = talking.or_else(|| text.strip_prefix("While talking to ")) {
                 host = rest
                     .split_whitespace()
                     .next()
