@@ -141,3 +141,19 @@ fn line_ends_change_nothing() {
         );
     }
 }
+
+/// A message may end anywhere, and any octet may be another: it is still read as something.
+#[test]
+fn every_cut_is_read() {
+    for path in samples() {
+        let mut raw = std::fs::read(&path).unwrap();
+        for end in (0..raw.len()).step_by(23) {
+            let reading = read(&raw[..end]);
+            assert!(reading.report.is_none_or(|report| report.recipients.len() < 99));
+        }
+        for at in (0..raw.len()).step_by(17) {
+            raw[at] = raw[at].wrapping_mul(31).wrapping_add(0x80);
+        }
+        read(&raw);
+    }
+}

@@ -8,6 +8,7 @@ use super::transcript::{command_sent, is_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
+use std::collections::HashMap;
 
 /// The format.
 pub const FORMAT: Format = Format {
@@ -32,9 +33,13 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let delayed = words.contains("TRANSIENT") || words.contains("delivery will be retried");
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let addresses = values(words, "Failed address:").filter_map(block::mailbox);
+    let own: HashMap<&Address, &Failure<'_>> = failures
+        .iter()
+        .filter_map(|f| Some((f.about.as_ref()?, f)))
+        .collect();
+    let of_all = failures.iter().rev().find(|f| f.about.is_none());
     let recipients = addresses.map(|address| {
-        let own = failures.iter().rev().find(|f| f.about.as_ref() == Some(&address));
-        let failure = own.or_else(|| failures.iter().rev().find(|f| f.about.is_none()));
+        let failure = own.get(&address).copied().or(of_all);
         let said = failure.map_or_else(|| reason(words), |f| f.reply);
         Recipient {
             action: Some(action),

@@ -62,9 +62,12 @@ pub(super) fn read(letter: &Letter<'_>) -> Option<Report> {
     let mut recipients: Vec<Recipient> = Vec::new();
     // What ended a session with one server counts for all; among several nobody can tell whose it was.
     let one = sections.listed.len() == 1 || session.is_with_one();
+    let last = session.last().filter(|_| one);
+    // The reason for all where the notice has a section of its own for it.
+    let details = sections.details.join(" ");
     for listed in &sections.listed {
-        let of_all = session.last().filter(|_| one && listed.address.is_some());
-        recipients.extend(listed.read(&session, of_all, &sections.details));
+        let of_all = last.filter(|_| listed.address.is_some());
+        recipients.extend(listed.read(&session, of_all, &details));
     }
     if recipients.is_empty() {
         recipients = concluded(&session, letter);
@@ -177,12 +180,7 @@ fn entry(text: &str) -> Option<(Option<Address>, Option<&str>)> {
 }
 
 impl Listed<'_> {
-    fn read(
-        &self,
-        session: &Session<'_>,
-        of_all: Option<&Exchange<'_>>,
-        details: &[&str],
-    ) -> Option<Recipient> {
+    fn read(&self, session: &Session<'_>, of_all: Option<&Exchange<'_>>, details: &str) -> Option<Recipient> {
         // A pipe or a file stands for the address that it belongs to.
         let address = self.address.clone().or_else(|| self.expanded_from.clone())?;
         // A bare number is the exit code of a local program.
@@ -199,7 +197,7 @@ impl Listed<'_> {
             (None, Some(reason)) => reason.to_owned(),
             (None, None) => {
                 let own = own.or_else(|| session.concluded_on_all());
-                own.map_or_else(|| details.join(" "), str::to_owned)
+                own.unwrap_or(details).to_owned()
             }
         };
         let differs = |from: &Address| from.key(LocalPart::Fold) != address.key(LocalPart::Fold);
@@ -228,9 +226,9 @@ fn concluded(session: &Session<'_>, letter: &Letter<'_>) -> Vec<Recipient> {
     let found: Vec<Recipient> = session
         .conclusions()
         .map(|(address, own)| {
-            let exchange = session.about(&address);
-            let said = exchange.map_or_else(|| own.to_owned(), |e| e.reply.clone());
-            answered(address, exchange, &said)
+            let exchange = session.about(address);
+            let said = exchange.map_or(own, |e| &e.reply);
+            answered(address.clone(), exchange, said)
         })
         .collect();
     if !found.is_empty() {

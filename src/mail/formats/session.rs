@@ -7,7 +7,9 @@
 
 use super::block;
 use super::transcript::{command_sent, is_reply, reply_in};
-use crate::mail::address::{Address, LocalPart};
+use crate::mail::address::{Address, AddressKey, LocalPart};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 /// A reply that a server gave.
 #[derive(Debug, Default)]
@@ -22,12 +24,19 @@ pub(super) struct Exchange<'a> {
     pub reply: String,
 }
 
-/// A transcript.
+/// A transcript. Its indices keep a notice on thousands of recipients linear.
 #[derive(Debug, Default)]
 pub(super) struct Session<'a> {
     exchanges: Vec<Exchange<'a>>,
-    /// Sendmail's own conclusions: on whom, if they tell, and what.
+    /// The last exchange about each recipient: the servers of a domain are tried in turn.
+    about: HashMap<AddressKey, usize>,
+    /// The first exchange whose reply names an address.
+    naming: HashMap<AddressKey, usize>,
+    /// The first exchange with each reply.
+    replies: BTreeMap<String, usize>,
+    /// Sendmail's own conclusions: on whom, if they tell, and what; each address once.
     own: Vec<(Option<Address>, &'a str)>,
+    own_on: HashMap<AddressKey, usize>,
     warning: bool,
 }
 
@@ -76,7 +85,20 @@ impl<'a> Session<'a> {
                 (continues, fresh) = (false, false);
             }
         }
+        session.index();
         session
+    }
+
+    fn index(&mut self) {
+        for (index, exchange) in self.exchanges.iter().enumerate() {
+            if let Some(about) = &exchange.about {
+                self.about.insert(key(about), index);
+            }
+            if let Some(named) = block::address(&exchange.reply) {
+                self.naming.entry(key(&named)).or_insert(index);
+            }
+            self.replies.entry(exchange.reply.clone()).or_insert(index);
+        }
     }
 
     /// Takes a line without arrows.
@@ -92,28 +114,35 @@ impl<'a> Session<'a> {
                 last.command = Some("RCPT TO");
             }
         }
-        if named.is_some() || is_reply(text) || text.contains("eferred") {
+        if let Some(address) = &named {
+            let seen = self.own_on.len();
+            self.own_on.entry(key(address)).or_insert(self.own.len());
+            if self.own_on.len() > seen {
+                self.own.push((named, said));
+            }
+        } else if is_reply(text) || text.contains("eferred") {
             self.own.push((named, said));
         }
     }
 
-    /// The last reply that the transcript ties to an address: the servers of a domain are tried in turn.
+    /// The last reply that the transcript ties to an address.
     pub(super) fn about(&self, address: &Address) -> Option<&Exchange<'a>> {
-        let mut exchanges = self.exchanges.iter().rev();
-        exchanges.find(|e| e.about.as_ref().is_some_and(|about| same(about, address)))
+        self.exchanges.get(*self.about.get(&key(address))?)
     }
 
     /// The reply that a `reason` quotes: its first line, perhaps cut.
     pub(super) fn quoted(&self, reason: &str) -> Option<&Exchange<'a>> {
-        let mut exchanges = self.exchanges.iter();
-        exchanges.find(|e| e.reply.starts_with(reason))
+        let from = (Bound::Included(reason), Bound::Unbounded);
+        let (reply, index) = self.replies.range::<str, _>(from).next()?;
+        reply
+            .starts_with(reason)
+            .then(|| self.exchanges.get(*index))
+            .flatten()
     }
 
     /// The reply that names an address.
     pub(super) fn naming(&self, address: &Address) -> Option<&Exchange<'a>> {
-        let address = address.to_string().to_ascii_lowercase();
-        let mut exchanges = self.exchanges.iter();
-        exchanges.find(|e| e.reply.to_ascii_lowercase().contains(&address))
+        self.exchanges.get(*self.naming.get(&key(address))?)
     }
 
     /// The reply that ended the session for all: about nobody else, and not a complaint that nobody is left.
@@ -124,8 +153,7 @@ impl<'a> Session<'a> {
 
     /// What Sendmail itself says of an address.
     pub(super) fn concluded_on(&self, address: &Address) -> Option<&'a str> {
-        let on = |named: &Option<Address>| named.as_ref().is_some_and(|n| same(n, address));
-        let own = self.own.iter().find(|(named, _)| on(named));
+        let own = self.own.get(*self.own_on.get(&key(address))?);
         own.map(|&(_, said)| said)
     }
 
@@ -136,20 +164,9 @@ impl<'a> Session<'a> {
     }
 
     /// All conclusions on addresses, each address once.
-    pub(super) fn conclusions(&self) -> impl Iterator<Item = (Address, &'a str)> + '_ {
-        let first = |index: usize, address: &Address| {
-            let before = &self.own[..index];
-            !before
-                .iter()
-                .any(|(n, _)| n.as_ref().is_some_and(|n| same(n, address)))
-        };
-        self.own
-            .iter()
-            .enumerate()
-            .filter_map(move |(index, (named, said))| {
-                let address = named.clone()?;
-                first(index, &address).then_some((address, *said))
-            })
+    pub(super) fn conclusions(&self) -> impl Iterator<Item = (&Address, &'a str)> + '_ {
+        let own = self.own.iter();
+        own.filter_map(|(named, said)| Some((named.as_ref()?, *said)))
     }
 
     /// What Sendmail says of a host (v5): `421 example.test (smtp)... Deferred: …`.
@@ -171,8 +188,8 @@ impl<'a> Session<'a> {
     }
 }
 
-fn same(one: &Address, other: &Address) -> bool {
-    one.key(LocalPart::Fold) == other.key(LocalPart::Fold)
+fn key(address: &Address) -> AddressKey {
+    address.key(LocalPart::Fold)
 }
 
 /// `554 5.5.1 no valid recipients`: an answer to what was pipelined behind refused recipients.

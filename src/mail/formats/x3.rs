@@ -5,8 +5,10 @@ use super::Format;
 use super::block;
 use super::label::head;
 use super::transcript::{command, find_reply};
+use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
+use std::collections::HashMap;
 
 /// The format.
 pub const FORMAT: Format = Format {
@@ -23,11 +25,19 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let addresses = list
         .lines()
         .filter_map(|line| block::mailbox(line.trim_start().strip_prefix('*')?));
+    // With several recipients each has a paragraph of its own.
+    let mut own: HashMap<Address, &str> = HashMap::new();
+    for paragraph in details.split("\n\n") {
+        if let Some(address) = block::address(paragraph) {
+            own.entry(address).or_insert(paragraph);
+        }
+    }
     let recipients = addresses.map(|address| {
-        let named = address.to_string();
-        // With several recipients each has a paragraph of its own.
-        let mut own = details.split("\n\n").filter(|p| p.contains(&named));
-        let said = own.next().unwrap_or(details).trim_matches(['=', ' ', '\n', '\t']);
+        let said = own
+            .get(&address)
+            .copied()
+            .unwrap_or(details)
+            .trim_matches(['=', ' ', '\n', '\t']);
         let reply = find_reply(said).unwrap_or(0);
         let frame = &said[..reply];
         Recipient {

@@ -2,10 +2,11 @@
 //! was said, or with its first line only; and the SMTP command that was answered, for which there is no
 //! field. Where the words of the same message tell, they fill the gaps; what a field says stands.
 
-use crate::mail::address::{Address, LocalPart};
+use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::dsn::{Diagnostic, Recipient, Report};
 use crate::mail::formats;
 use crate::mail::letter::Letter;
+use std::collections::HashMap;
 
 /// Fills the gaps of a report from the words beside it.
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
@@ -21,13 +22,30 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
         report.recipients = told.recipients;
         return;
     }
+    let index = by_address(&told.recipients);
     let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
     for recipient in report.recipients.iter_mut().filter(|r| has_gap(r)) {
-        let other = told.recipients.iter().find(|other| is_same(recipient, other));
-        if let Some(other) = other.or_else(|| told.recipients.first().filter(|_| alone)) {
-            fill(recipient, other);
+        let same = keys(recipient).find_map(|key| index.get(&key).copied());
+        if let Some(other) = same.or(alone.then_some(0)) {
+            fill(recipient, &told.recipients[other]);
         }
     }
+}
+
+/// Where in a list each address is spoken of, by any of its recipient's addresses.
+fn by_address(recipients: &[Recipient]) -> HashMap<AddressKey, usize> {
+    let mut index = HashMap::new();
+    for (at, recipient) in recipients.iter().enumerate() {
+        for key in keys(recipient) {
+            index.entry(key).or_insert(at);
+        }
+    }
+    index
+}
+
+fn keys(recipient: &Recipient) -> impl Iterator<Item = AddressKey> {
+    let addresses = [&recipient.final_recipient, &recipient.original_recipient];
+    addresses.into_iter().flatten().map(|a| a.key(LocalPart::Fold))
 }
 
 /// Names the recipient by the address mailed where no other is given, or only one without a domain name,
@@ -52,16 +70,6 @@ fn has_gap(recipient: &Recipient) -> bool {
 fn says_nothing(diagnostic: &Option<Diagnostic>) -> bool {
     let text = diagnostic.as_ref().map_or("", |d| d.text.trim());
     text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Whether both are about one recipient, by any of their addresses.
-fn is_same(one: &Recipient, other: &Recipient) -> bool {
-    let key = |address: &Option<Address>| address.as_ref().map(|a| a.key(LocalPart::Fold));
-    let ours = [key(&one.final_recipient), key(&one.original_recipient)];
-    let theirs = [key(&other.final_recipient), key(&other.original_recipient)];
-    ours.iter()
-        .flatten()
-        .any(|k| theirs.iter().flatten().any(|t| t == k))
 }
 
 /// Fills the gaps about one recipient.
