@@ -59,8 +59,6 @@ pub struct Reading {
     pub report: Option<Report>,
     /// Its feedback, where it is a complaint.
     pub feedback: Option<FeedbackReport>,
-    /// What it says to people, where that stands in a plain text part at its top.
-    pub notice: Option<String>,
     /// The mail that it is about, where it was returned (in full or its header).
     pub returned: Option<Returned>,
     /// Its `Return-Path`, where a delivery agent noted one; `Some("")` is the null sender.
@@ -112,7 +110,6 @@ pub fn read(raw: &[u8]) -> Reading {
         digest: digest(body(&message)),
         report: None,
         feedback: None,
-        notice: None,
         returned: None,
         return_path: headers.first("Return-Path").map(|path| unbracket(&path)),
         locally_generated: headers
@@ -171,13 +168,6 @@ impl Reading {
             .and_then(|t| t.attribute("report-type"))
             .is_some_and(|t| t.eq_ignore_ascii_case("feedback-report"));
         self.returned = children.iter().find_map(|part| returned(part));
-        let plain =
-            |part: &&&MessagePart<'_>| matches!(part.body, PartType::Text(_)) && returned(part).is_none();
-        self.notice = children
-            .iter()
-            .find(plain)
-            .and_then(|part| part.text_contents())
-            .map(clip);
         match (status, feedback) {
             (None, None) => self.words(letter),
             (Some(part), None) => self.delivery_status(part, letter),
@@ -307,12 +297,6 @@ fn returned_in_words(text: &str) -> Option<Returned> {
     Some(Headers(&message).returned())
 }
 
-/// As much of a notice as is read, with plain line ends: a bounce about thousands of recipients is not worth
-/// more.
-fn clip(text: &str) -> String {
-    text.chars().filter(|&c| c != '\r').take(64 * 1024).collect()
-}
-
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
 /// reports a message that grew too old as `failed` with the 4.x of its last attempt.
 fn outcome(recipient: &dsn::Recipient) -> Option<Outcome> {
@@ -419,7 +403,6 @@ fn nothing(raw: &[u8]) -> Reading {
         digest: digest(raw),
         report: None,
         feedback: None,
-        notice: None,
         returned: None,
         return_path: None,
         locally_generated: None,

@@ -44,7 +44,7 @@ mod label;
 mod session;
 mod transcript;
 
-use super::dsn::Report;
+use super::dsn::{self, Report};
 use super::letter::Letter;
 
 /// One way of reporting.
@@ -60,6 +60,8 @@ pub struct Format {
 
 /// All of them, the most particular first.
 pub const FORMATS: &[Format] = &[
+    postfix_notice::FORMAT,
+    postfix_notice::SESSION,
     activehunter::FORMAT,
     barracuda::FORMAT,
     biglobe::FORMAT,
@@ -91,8 +93,6 @@ pub const FORMATS: &[Format] = &[
     exim::FORMAT,
     qmail::FORMAT,
     sendmail::FORMAT,
-    postfix_notice::SESSION,
-    postfix_notice::FORMAT,
 ];
 
 /// Reads a message in the first format that finds a recipient in it.
@@ -102,7 +102,27 @@ pub fn read(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
         .iter()
         .filter(|format| (format.tell)(letter))
         .find_map(|format| {
-            let report = (format.read)(letter)?;
+            let mut report = (format.read)(letter)?;
+            clean(&mut report);
             (!report.recipients.is_empty()).then_some((format.name, report))
         })
+}
+
+/// Words may hold anything: no control character of theirs passes on, and what is no host name is no host.
+fn clean(report: &mut Report) {
+    let is_host = |host: &String| {
+        let octets = || host.bytes();
+        !host.is_empty()
+            && host.len() <= 255
+            && octets().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    report.reporting_mta = report.reporting_mta.take().filter(is_host);
+    for recipient in &mut report.recipients {
+        recipient.remote_mta = recipient.remote_mta.take().filter(is_host);
+        if let Some(diagnostic) = &mut recipient.diagnostic
+            && diagnostic.text.contains(char::is_control)
+        {
+            diagnostic.text = dsn::clean(diagnostic.text.as_bytes());
+        }
+    }
 }

@@ -36,6 +36,7 @@ fn tell(letter: &Letter<'_>) -> bool {
     let words = letter.words();
     let head = &words[..words.floor_char_boundary(1500)];
     PROGRAMS.iter().any(|words| head.contains(words))
+        || head.contains(" (in reply to ")
         || head.contains("I'm sorry to have to inform you that")
         || [
             "undelivered mail returned to sender",
@@ -139,4 +140,44 @@ fn read_session(letter: &Letter<'_>) -> Option<Report> {
         recipients: recipients.collect(),
         ..Report::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_tells_what_each_recipients_reply_answered() {
+        let table = [
+            (
+                "<Ann@x.test>: host mx.x.test[192.0.2.1] said: 550 5.1.1 who is\n    this (in reply to MAIL FROM\n    command)",
+                "Ann@x.test - MAIL FROM 550 5.1.1 who is this",
+            ),
+            (
+                "\n<bob@x.test> (expanded from <b@y.test>): host mx.x.test[192.0.2.1] said:\n    550 5.1.1 gone (in reply to RCPT TO command)",
+                "bob@x.test b@y.test RCPT TO 550 5.1.1 gone",
+            ),
+            (
+                "<eve@x.test>: host mx.x.test[192.0.2.1] refused to talk to me: 554 no",
+                "eve@x.test - greeting 554 no",
+            ),
+            (
+                "<carl@x.test>: unknown user: \"carl\"",
+                "carl@x.test - - unknown user: \"carl\"",
+            ),
+        ];
+        for (paragraph, expected) in table {
+            let r = recipient(paragraph).unwrap();
+            let said = r.diagnostic.map_or_else(String::new, |d| d.text);
+            let shown = format!(
+                "{} {} {} {said}",
+                r.final_recipient.unwrap(),
+                r.original_recipient.map_or("-".to_owned(), |a| a.to_string()),
+                r.command.as_deref().unwrap_or("-"),
+            );
+            assert_eq!(shown, expected);
+        }
+        assert!(recipient("I'm sorry <a@b.test>: not at the start").is_none());
+        assert!(recipient("<a@b.test> without a colon").is_none());
+    }
 }

@@ -85,12 +85,16 @@ fn fill(recipient: &mut Recipient, told: &Recipient) {
         }
     }
     let code = |r: &Recipient| r.diagnostic.as_ref().and_then(|d| d.reply().code);
-    if recipient.command.is_none() && code(recipient) == code(told) {
-        recipient.command.clone_from(&told.command);
-    }
     recipient.action = recipient.action.or(told.action);
     recipient.status = recipient.status.or(told.status);
-    if recipient.remote_mta.is_none() {
+    // Who answered what is told of this very reply, not of another one in the words.
+    if code(recipient) != code(told) {
+        return;
+    }
+    if recipient.command.is_none() {
+        recipient.command.clone_from(&told.command);
+    }
+    if recipient.remote_mta.is_none() && code(told).is_some() {
         recipient.remote_mta.clone_from(&told.remote_mta);
     }
 }
