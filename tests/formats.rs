@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use nixie::mail::dsn::Recipient;
 use nixie::mail::event::Source;
-use nixie::mail::message::{Envelope, Reading, events, read};
+use nixie::mail::message::{Envelope, Kind, Reading, events, read};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -155,5 +155,25 @@ fn every_cut_is_read() {
             raw[at] = raw[at].wrapping_mul(31).wrapping_add(0x80);
         }
         let _ = read(&raw);
+    }
+}
+
+/// Who quotes a notice to somebody reports nothing.
+#[test]
+fn talk_about_a_notice_is_none() {
+    let notices = ["exim.eml", "qmail.eml", "sendmail.eml", "postfix.eml"];
+    for name in notices {
+        let raw = std::fs::read_to_string(folder().join(name)).unwrap();
+        let (_, body) = raw.split_once("\n\n").unwrap();
+        let human = "From: Ann <ann@people.test>\nTo: help@sender.test\n";
+        let fresh =
+            format!("{human}Subject: Undelivered Mail Returned to Sender\n\nHelp, what is this?\n\n{body}");
+        let quoted = body.replace('\n', "\n> ");
+        let answer = format!("{human}Subject: Re: failure notice\nIn-Reply-To: <1@x.test>\n\n> {quoted}");
+        let forward = format!("{human}Subject: Fwd: failure notice\n\n{body}");
+        for mail in [fresh, answer, forward] {
+            let reading = read(mail.as_bytes());
+            assert_eq!((reading.kind, reading.report), (Kind::None, None), "{mail}");
+        }
     }
 }

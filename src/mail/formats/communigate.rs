@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::head;
+use super::label::{has, head};
 use super::transcript::reply_in;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
@@ -16,17 +16,13 @@ const MARKS: [(&str, Action); 2] = [
 /// The format.
 pub const FORMAT: Format = Format {
     name: "communigate",
-    tell: |letter| {
-        MARKS
-            .iter()
-            .any(|(mark, _)| head(letter.words(), 400).contains(mark))
-    },
+    tell: |letter| MARKS.iter().any(|(mark, _)| has(head(letter.words(), 400), mark)),
     read,
 };
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
-    let (mark, action) = MARKS.iter().find(|(mark, _)| words.contains(mark))?;
+    let (mark, action) = MARKS.iter().find(|(mark, _)| has(words, mark))?;
     let recipients = words.split(mark).skip(1).filter_map(|rest| {
         let (address, below) = rest.split_once('\'')?;
         let below = below.split("\n\n").next().unwrap_or(below);

@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::has;
 use super::transcript::command_sent;
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
@@ -14,15 +15,15 @@ pub const FORMAT: Format = Format {
     tell: |letter| {
         let words = letter.words();
         let head = &words[..words.floor_char_boundary(600)];
-        head.contains("running the Courier mail server")
-            || head.contains("This is a delivery status notification from ")
+        has(head, "running the Courier mail server")
+            || has(head, "This is a delivery status notification from ")
     },
     read,
 };
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
-    let action = if words.contains("DELAYED MAIL") || letter.subject().contains("warning") {
+    let action = if has(words, "DELAYED MAIL") || letter.subject().contains("warning") {
         Action::Delayed
     } else {
         Action::Failed

@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::has;
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -13,7 +14,7 @@ pub const FORMAT: Format = Format {
     name: "dovecot",
     tell: |letter| {
         let words = letter.words().trim_start();
-        words.starts_with("Your message to ") && words.contains(REJECTED)
+        words.starts_with("Your message to ") && has(words, REJECTED)
     },
     read,
 };

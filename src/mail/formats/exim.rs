@@ -8,6 +8,7 @@
 
 use super::Format;
 use super::block;
+use super::label::{has, head, speaks};
 use super::transcript::{command, find_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
@@ -37,19 +38,21 @@ const ANNOUNCEMENTS: [&str; 10] = [
 /// What announces why a message was refused as a whole.
 const ERROR_GIVEN: &str = "The following error was given:";
 
+/// How the notices of an Exim begin whose sender does not tell.
+const INTRODUCTIONS: [&str; 3] = ["This message was created automatically", "A message ", "Message "];
+
 fn tell(letter: &Letter<'_>) -> bool {
     letter.has("X-Failed-Recipients") || {
-        let words = letter.words();
-        let head = &words[..words.floor_char_boundary(1200)];
-        announced(head).is_some() || head.contains(ERROR_GIVEN)
+        let head = head(letter.words(), 1200);
+        (announced(head).is_some() || has(head, ERROR_GIVEN)) && speaks(letter, &INTRODUCTIONS)
     }
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
     let delayed = letter.subject().starts_with("warning: message")
-        || words.contains("yet been delivered")
-        || words.contains("have yet to be delivered");
+        || has(words, "yet been delivered")
+        || has(words, "have yet to be delivered");
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let mut recipients = match announced(words) {
         Some(start) => blocks(&words[start..])
@@ -84,7 +87,7 @@ fn announced(words: &str) -> Option<usize> {
         let text = line.trim();
         if text.ends_with(':') {
             let ends = |tail: &&str| text.ends_with(*tail) || runs_over(previous, text, tail);
-            if ANNOUNCEMENTS.iter().any(|tail| ends(tail)) {
+            if ANNOUNCEMENTS.iter().any(ends) {
                 return Some(at);
             }
         }

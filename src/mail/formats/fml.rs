@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::has;
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -16,7 +17,7 @@ pub const FORMAT: Format = Format {
         let subject = letter.subject();
         is_fml
             && (SUBJECTS.iter().any(|words| subject.contains(words))
-                || REFUSALS.iter().any(|refusal| letter.words().contains(refusal)))
+                || REFUSALS.iter().any(|refusal| has(letter.words(), refusal)))
     },
     read,
 };

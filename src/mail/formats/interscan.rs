@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::boundary;
 use super::transcript::{command_sent, is_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
@@ -11,10 +12,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "interscan",
-    tell: |letter| {
-        let kind = letter.field("Content-Type").unwrap_or_default();
-        kind.contains("InterScan_") || letter.from().contains("interscan")
-    },
+    tell: |letter| boundary(letter).contains("InterScan_") || letter.from().contains("interscan"),
     read,
 };
 

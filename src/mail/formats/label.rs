@@ -1,4 +1,8 @@
-//! Lines with a label in front, as many reporters write: `Failed address: user@example.test`.
+//! Lines with a label in front, as many reporters write (`Failed address: user@example.test`), and looking
+//! for phrases.
+
+use crate::mail::letter::Letter;
+use mail_parser::MimeHeaders;
 
 /// The values of all lines that begin with a label (whatever its case), in their order.
 pub(super) fn values<'a>(words: &'a str, label: &'a str) -> impl Iterator<Item = &'a str> {
@@ -36,6 +40,25 @@ pub(super) fn paragraph_after<'a>(words: &'a str, label: &str) -> Option<&'a str
 /// The first octets of words, to look for a tell in.
 pub(super) fn head(words: &str, octets: usize) -> &str {
     &words[..words.floor_char_boundary(octets)]
+}
+
+/// Whether a mail system seems to speak: its sender says so, or it begins with these very words. People who
+/// write about a notice say something before they quote it.
+pub(super) fn speaks(letter: &Letter<'_>, introductions: &[&str]) -> bool {
+    let words = letter.words().trim_start();
+    letter.is_from_daemon() || introductions.iter().any(|front| words.starts_with(front))
+}
+
+/// The boundary between the parts of a message; empty where it has none.
+pub(super) fn boundary<'a>(letter: &Letter<'a>) -> &'a str {
+    let kind = letter.message().root_part().content_type();
+    kind.and_then(|kind| kind.attribute("boundary"))
+        .unwrap_or_default()
+}
+
+/// Whether a phrase stands in words. Tells ask this of every message, dozens of times.
+pub(super) fn has(words: &str, phrase: &str) -> bool {
+    memchr::memmem::find(words.as_bytes(), phrase.as_bytes()).is_some()
 }
 
 #[cfg(test)]

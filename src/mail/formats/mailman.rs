@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::head;
+use super::label::{has, head};
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -20,7 +20,7 @@ pub const FORMAT: Format = Format {
     tell: |letter| {
         letter.has("X-Mailman-Version") && {
             let head = head(letter.words(), 400);
-            REFUSALS.iter().any(|refusal| head.contains(refusal)) && !head.contains("awaits moderator")
+            REFUSALS.iter().any(|refusal| has(head, refusal)) && !has(head, "awaits moderator")
         }
     },
     read,

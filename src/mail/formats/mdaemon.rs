@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{head, values};
+use super::label::{has, head, values};
 use super::transcript::{command_sent, is_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
@@ -15,7 +15,7 @@ pub const FORMAT: Format = Format {
     name: "mdaemon",
     tell: |letter| {
         let head = head(letter.words(), 1500);
-        head.contains("fatal delivery errors!") || head.contains("Failed address:")
+        has(head, "fatal delivery errors!") || has(head, "Failed address:")
     },
     read,
 };
@@ -30,7 +30,7 @@ struct Failure<'a> {
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
     let failures = failures(words);
-    let delayed = words.contains("TRANSIENT") || words.contains("delivery will be retried");
+    let delayed = has(words, "TRANSIENT") || has(words, "delivery will be retried");
     let action = if delayed { Action::Delayed } else { Action::Failed };
     let addresses = values(words, "Failed address:").filter_map(block::mailbox);
     let own: HashMap<&Address, &Failure<'_>> = failures

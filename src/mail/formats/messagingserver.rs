@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::has;
 use super::transcript::{command, is_reply};
 use crate::mail::dsn::{Action, Diagnostic, Recipient, Report};
 use crate::mail::letter::Letter;
@@ -13,7 +14,7 @@ pub const FORMAT: Format = Format {
     tell: |letter| {
         let words = letter.words();
         let head = &words[..words.floor_char_boundary(400)];
-        head.contains("This report relates to a message you sent")
+        has(head, "This report relates to a message you sent")
             || letter.subject().starts_with("delivery notification: delivery ")
     },
     read,
@@ -21,9 +22,9 @@ pub const FORMAT: Format = Format {
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
-    let action = if words.contains("enqueued and undeliverable") || letter.subject().contains("delayed") {
+    let action = if has(words, "enqueued and undeliverable") || letter.subject().contains("delayed") {
         Action::Delayed
-    } else if words.contains("successfully delivered") || letter.subject().contains("successful") {
+    } else if has(words, "successfully delivered") || letter.subject().contains("successful") {
         Action::Delivered
     } else {
         Action::Failed

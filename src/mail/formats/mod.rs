@@ -98,6 +98,9 @@ pub const FORMATS: &[Format] = &[
 /// Reads a message in the first format that finds a recipient in it.
 #[must_use]
 pub fn read(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
+    if is_talk(letter) {
+        return None;
+    }
     FORMATS
         .iter()
         .filter(|format| (format.tell)(letter))
@@ -106,6 +109,16 @@ pub fn read(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
             clean(&mut report);
             (!report.recipients.is_empty()).then_some((format.name, report))
         })
+}
+
+/// Whether people seem to write to each other, perhaps about a bounce that they quote: an answer or a
+/// forwarded message that no mail system sent.
+fn is_talk(letter: &Letter<'_>) -> bool {
+    const PREFIXES: [&str; 12] = [
+        "re:", "re :", "fw:", "fwd:", "aw:", "wg:", "tr:", "rv:", "sv:", "vs:", "antw:", "odp:",
+    ];
+    let answers = || PREFIXES.iter().any(|prefix| letter.subject().starts_with(prefix));
+    (letter.has("In-Reply-To") || letter.has("References") || answers()) && !letter.is_from_daemon()
 }
 
 /// Words may hold anything: no control character of theirs passes on, and what is no host name is no host.

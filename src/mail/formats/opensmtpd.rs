@@ -3,6 +3,7 @@
 
 use super::Format;
 use super::block;
+use super::label::{has, head};
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -11,16 +12,16 @@ pub const FORMAT: Format = Format {
     name: "opensmtpd",
     tell: |letter| {
         let words = letter.words();
-        words[..words.floor_char_boundary(200)].contains("This is the MAILER-DAEMON, please DO NOT REPLY")
+        has(head(words, 200), "This is the MAILER-DAEMON, please DO NOT REPLY")
     },
     read,
 };
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
-    let action = if words.contains("A message is delayed for more than") {
+    let action = if has(words, "A message is delayed for more than") {
         Action::Delayed
-    } else if words.contains("successfully delivered") {
+    } else if has(words, "successfully delivered") {
         Action::Delivered
     } else {
         Action::Failed

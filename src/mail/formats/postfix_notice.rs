@@ -6,6 +6,7 @@
 
 use super::Format;
 use super::block;
+use super::label::{has, speaks};
 use super::postfix::parse_reason;
 use super::transcript::{command_sent, is_reply};
 use crate::mail::address::Address;
@@ -35,15 +36,16 @@ const PROGRAMS: [&str; 3] = [
 fn tell(letter: &Letter<'_>) -> bool {
     let words = letter.words();
     let head = &words[..words.floor_char_boundary(1500)];
-    PROGRAMS.iter().any(|words| head.contains(words))
-        || head.contains(" (in reply to ")
-        || head.contains("I'm sorry to have to inform you that")
+    let told = PROGRAMS.iter().any(|words| has(head, words))
+        || has(head, " (in reply to ")
+        || has(head, "I'm sorry to have to inform you that")
         || [
             "undelivered mail returned to sender",
             "delayed mail (still being retried)",
         ]
         .iter()
-        .any(|subject| letter.subject().starts_with(subject))
+        .any(|subject| letter.subject().starts_with(subject));
+    told && speaks(letter, &PROGRAMS)
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
@@ -64,7 +66,7 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
 
 /// What the notice is: Postfix says so at its top, and in its subject.
 fn action(letter: &Letter<'_>, words: &str) -> Action {
-    if words.contains("THIS IS A WARNING ONLY") || letter.subject().starts_with("delayed mail") {
+    if has(words, "THIS IS A WARNING ONLY") || letter.subject().starts_with("delayed mail") {
         Action::Delayed
     } else if letter.subject().starts_with("successful mail delivery") {
         Action::Delivered

@@ -8,6 +8,7 @@
 
 use super::Format;
 use super::block;
+use super::label::{has, speaks};
 use super::transcript::{command, is_reply, reply_in, status_within};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
@@ -34,7 +35,7 @@ const INTRODUCTIONS: [&str; 7] = [
 fn tell(letter: &Letter<'_>) -> bool {
     let words = letter.words();
     let head = &words[..words.floor_char_boundary(600)];
-    INTRODUCTIONS.iter().any(|words| head.contains(words))
+    INTRODUCTIONS.iter().any(|words| has(head, words)) && speaks(letter, &INTRODUCTIONS)
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {

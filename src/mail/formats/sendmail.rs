@@ -10,6 +10,7 @@
 
 use super::Format;
 use super::block;
+use super::label::{has, speaks};
 use super::session::{Exchange, Session};
 use super::transcript::status_within;
 use crate::mail::address::{Address, LocalPart};
@@ -19,14 +20,17 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "sendmail",
-    tell: |letter| is_ruled(letter.words()),
+    tell: |letter| is_ruled(letter.words()) && speaks(letter, &INTRODUCTIONS),
     read,
 };
+
+/// How the notices of a Sendmail begin whose sender does not tell.
+const INTRODUCTIONS: [&str; 3] = ["The original message was received", "--", "***"];
 
 /// Whether the words have a section of Sendmail's within their first lines.
 fn is_ruled(words: &str) -> bool {
     let head = &words[..words.floor_char_boundary(2000)];
-    head.contains("-- The following address") || head.contains("- Transcript of session follows -")
+    has(head, "-- The following address") || has(head, "- Transcript of session follows -")
 }
 
 /// What the sections say.

@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::head;
+use super::label::{has, head};
 use super::transcript::{command, find_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
@@ -13,7 +13,12 @@ use std::collections::HashMap;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "x3",
-    tell: |letter| head(letter.words(), 500).contains("following recipients was aborted after"),
+    tell: |letter| {
+        has(
+            head(letter.words(), 500),
+            "following recipients was aborted after",
+        )
+    },
     read,
 };
 

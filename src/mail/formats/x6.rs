@@ -4,7 +4,7 @@
 
 use super::Format;
 use super::block;
-use super::label::head;
+use super::label::{has, head};
 use super::transcript::command;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -12,7 +12,12 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "x6",
-    tell: |letter| head(letter.words(), 300).contains("We had trouble delivering your message"),
+    tell: |letter| {
+        has(
+            head(letter.words(), 300),
+            "We had trouble delivering your message",
+        )
+    },
     read,
 };
 
