@@ -118,7 +118,7 @@ fn is_talk(letter: &Letter<'_>) -> bool {
         "re:", "re :", "fw:", "fwd:", "aw:", "wg:", "tr:", "rv:", "sv:", "vs:", "antw:", "odp:",
     ];
     let answers = || PREFIXES.iter().any(|prefix| letter.subject().starts_with(prefix));
-    (letter.has("In-Reply-To") || letter.has("References") || answers()) && !letter.is_from_daemon()
+    (letter.has("In-Reply-To") || answers()) && !letter.is_from_daemon()
 }
 
 /// Words may hold anything: no control character of theirs passes on, and what is no host name is no host.
