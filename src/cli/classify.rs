@@ -214,7 +214,7 @@ fn recipients<'a>(rules: &RuleSet, providers: &'a Providers, events: &[Event]) -
 fn recipient<'a>(rules: &RuleSet, providers: &'a Providers, event: &Event) -> RecipientLine<'a> {
     let (verdict, _) = judge(rules, providers, "", event);
     let host = event.relay.as_ref().map(|relay| relay.host.as_str());
-    let status = event.reported_status.or(event.reply.status);
+    let status = event.reply.status.or(event.reported_status);
     RecipientLine {
         address: event.recipient.to_string(),
         original_address: event.original_recipient.as_ref().map(ToString::to_string),

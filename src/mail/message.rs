@@ -59,8 +59,6 @@ pub struct Reading {
     pub report: Option<Report>,
     /// Its feedback, where it is a complaint.
     pub feedback: Option<FeedbackReport>,
-    /// What it says to people, where that stands in a plain text part at its top.
-    pub notice: Option<String>,
     /// The mail that it is about, where it was returned (in full or its header).
     pub returned: Option<Returned>,
     /// Its `Return-Path`, where a delivery agent noted one; `Some("")` is the null sender.
@@ -112,7 +110,6 @@ pub fn read(raw: &[u8]) -> Reading {
         digest: digest(body(&message)),
         report: None,
         feedback: None,
-        notice: None,
         returned: None,
         return_path: headers.first("Return-Path").map(|path| unbracket(&path)),
         locally_generated: headers
@@ -171,13 +168,6 @@ impl Reading {
             .and_then(|t| t.attribute("report-type"))
             .is_some_and(|t| t.eq_ignore_ascii_case("feedback-report"));
         self.returned = children.iter().find_map(|part| returned(part));
-        let plain =
-            |part: &&&MessagePart<'_>| matches!(part.body, PartType::Text(_)) && returned(part).is_none();
-        self.notice = children
-            .iter()
-            .find(plain)
-            .and_then(|part| part.text_contents())
-            .map(clip);
         match (status, feedback) {
             (None, None) => self.words(letter),
             (Some(part), None) => self.delivery_status(part, letter),
@@ -206,6 +196,16 @@ impl Reading {
     fn delivery_status(&mut self, part: &MessagePart<'_>, letter: &Letter<'_>) -> Kind {
         let mut report = dsn::parse(part.contents());
         supplement::supplement(&mut report, letter);
+        if report.recipients.is_empty() && letter.is_from_daemon() {
+            // A report that lost its recipients is still one on the only addressee of the mail returned.
+            let to = self.returned.as_ref().and_then(|r| r.to.as_deref());
+            let addressee = to.and_then(only_mailbox).and_then(|to| Address::parse(&to).ok());
+            report.recipients.extend(addressee.map(|address| dsn::Recipient {
+                final_recipient: Some(address),
+                action: Some(Action::Failed),
+                ..dsn::Recipient::default()
+            }));
+        }
         self.format = Some("rfc3464");
         self.refused.extend(report.broken.iter().map(ToString::to_string));
         let unnamed = report.recipients.iter().filter(|r| r.final_recipient.is_none());
@@ -295,17 +295,6 @@ fn kind_of(report: &Report) -> Kind {
 fn returned_in_words(text: &str) -> Option<Returned> {
     let message = MessageParser::new().parse_headers(text.as_bytes())?;
     Some(Headers(&message).returned())
-}
-
-/// As much of a notice as is read, with plain line ends: a bounce about thousands of recipients is not worth
-/// more.
-fn clip(text: &str) -> String {
-    let text = &text[..text.floor_char_boundary(64 * 1024)];
-    if text.contains('\r') {
-        text.replace('\r', "")
-    } else {
-        text.to_owned()
-    }
 }
 
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
@@ -414,7 +403,6 @@ fn nothing(raw: &[u8]) -> Reading {
         digest: digest(raw),
         report: None,
         feedback: None,
-        notice: None,
         returned: None,
         return_path: None,
         locally_generated: None,

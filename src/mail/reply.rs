@@ -81,16 +81,16 @@ impl Reply {
     }
 }
 
-/// Three digits at the start, followed by a blank, a hyphen or the end.
+/// Three digits at the start, followed by a blank, a hyphen, a colon (`550: no such user`) or the end.
 fn code_prefix(text: &str) -> Option<(ReplyCode, &str)> {
     let digits = text.get(..3).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
     let rest = &text[3..];
-    let separated = rest.is_empty() || rest.starts_with([' ', '-', '\t', '\r', '\n']);
+    let separated = rest.is_empty() || rest.starts_with([' ', '-', ':', '\t', '\r', '\n']);
     if !separated {
         return None;
     }
     let code = ReplyCode::new(digits.parse().ok()?)?;
-    Some((code, rest.strip_prefix('-').unwrap_or(rest)))
+    Some((code, rest.strip_prefix(['-', ':']).unwrap_or(rest)))
 }
 
 /// An enhanced status at the start, a leading `#` allowed (`550 #5.1.0 Address rejected`).
@@ -102,10 +102,11 @@ fn status_prefix(text: &str) -> (Option<EnhancedStatus>, &str) {
     }
 }
 
-/// An enhanced status at the end, as qmail gives it: `(#5.1.1)`. It stays in the text.
+/// An enhanced status in the text, as qmail and its patches give it: `(#5.1.1)`, `(#5.1.1 - chkuser)`. It
+/// stays in the text.
 fn status_suffix(text: &str) -> Option<EnhancedStatus> {
-    let (_, tail) = text.trim_end_matches('.').strip_suffix(')')?.rsplit_once("(#")?;
-    tail.parse().ok()
+    let (_, tail) = text.rsplit_once("(#")?;
+    EnhancedStatus::parse_prefix(tail).map(|(status, _)| status)
 }
 
 /// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
@@ -185,7 +186,12 @@ mod tests {
                 "550 first line last line, room 550",
             ),
             ("553 not here (#5.7.1)", "553 5.7.1 not here (#5.7.1)"),
+            (
+                "550 nobody (#5.1.1 - chkuser)",
+                "550 5.1.1 nobody (#5.1.1 - chkuser)",
+            ),
             ("550", "550"),
+            ("550: no such user", "550 no such user"),
             ("550 #5.1.0 Address rejected.", "550 5.1.0 Address rejected."),
             ("5.1.1 no code", "5.1.1 no code"),
             ("mailbox full", "mailbox full"),

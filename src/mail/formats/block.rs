@@ -26,7 +26,11 @@ pub(super) fn mailbox(word: &str) -> Option<Address> {
         "mailto:" | "rfc822;" => &word[7..],
         _ => word,
     };
-    word.contains('@').then(|| Address::parse(word).ok()).flatten()
+    // Words around an address are no part of it; blanks may stand in a quoted local part only.
+    let one = word.starts_with('"') || !word.contains(|c: char| c.is_whitespace() || c == '<' || c == '>');
+    (one && word.contains('@'))
+        .then(|| Address::parse(word).ok())
+        .flatten()
 }
 
 /// A recipient that was given up, with what was said of it. Blanks and line ends become single blanks.
@@ -41,4 +45,15 @@ pub(super) fn failed(address: Address, said: &str) -> Recipient {
         diagnostic: (!text.is_empty()).then_some(Diagnostic { kind: None, text }),
         ..Recipient::default()
     }
+}
+
+/// The addressee of a returned mail, if it has one only.
+#[must_use]
+pub(super) fn only_addressee(returned: &str) -> Option<Address> {
+    let header = returned.split("\n\n").next()?;
+    let to = header.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("To").then_some(value)
+    })?;
+    (!to.contains(',')).then(|| address(to)).flatten()
 }

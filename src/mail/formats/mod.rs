@@ -5,12 +5,46 @@
 //! only. They are asked in the order of [`FORMATS`]; the first that finds a recipient wins. A reader that
 //! finds none declines, and never guesses.
 
+pub mod activehunter;
+pub mod barracuda;
+pub mod biglobe;
+pub mod communigate;
+pub mod courier;
+pub mod dma;
+pub mod dovecot;
+pub mod exim;
+pub mod fml;
+pub mod groupwise;
+pub mod hmailserver;
+pub mod imail;
+pub mod interscan;
+pub mod james;
+pub mod mailenable;
+pub mod mailfoundry;
+pub mod mailman;
+pub mod mailmarshal;
+pub mod mcafee;
+pub mod mdaemon;
+pub mod messagingserver;
+pub mod mfilter;
+pub mod mtastatus;
+pub mod opensmtpd;
 pub mod postfix;
+pub mod postfix_notice;
 pub mod qmail;
+pub mod sendmail;
+pub mod smartermail;
+pub mod surfcontrol;
+pub mod x1;
+pub mod x3;
+pub mod x6;
 
 mod block;
+mod label;
+mod session;
+mod transcript;
 
-use super::dsn::Report;
+use super::dsn::{self, Report};
 use super::letter::Letter;
 
 /// One way of reporting.
@@ -25,16 +59,83 @@ pub struct Format {
 }
 
 /// All of them, the most particular first.
-pub const FORMATS: &[Format] = &[qmail::FORMAT];
+pub const FORMATS: &[Format] = &[
+    postfix_notice::FORMAT,
+    postfix_notice::SESSION,
+    activehunter::FORMAT,
+    barracuda::FORMAT,
+    biglobe::FORMAT,
+    mcafee::FORMAT,
+    x1::FORMAT,
+    imail::FORMAT,
+    interscan::FORMAT,
+    mfilter::FORMAT,
+    fml::FORMAT,
+    james::FORMAT,
+    mailfoundry::FORMAT,
+    mailmarshal::FORMAT,
+    surfcontrol::FORMAT,
+    messagingserver::FORMAT,
+    opensmtpd::FORMAT,
+    dma::FORMAT,
+    courier::FORMAT,
+    dovecot::FORMAT,
+    x3::FORMAT,
+    x6::FORMAT,
+    mdaemon::FORMAT,
+    hmailserver::FORMAT,
+    groupwise::FORMAT,
+    communigate::FORMAT,
+    mailenable::FORMAT,
+    smartermail::FORMAT,
+    mtastatus::FORMAT,
+    mailman::FORMAT,
+    exim::FORMAT,
+    qmail::FORMAT,
+    sendmail::FORMAT,
+];
 
 /// Reads a message in the first format that finds a recipient in it.
 #[must_use]
 pub fn read(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
+    if is_talk(letter) {
+        return None;
+    }
     FORMATS
         .iter()
         .filter(|format| (format.tell)(letter))
         .find_map(|format| {
-            let report = (format.read)(letter)?;
+            let mut report = (format.read)(letter)?;
+            clean(&mut report);
             (!report.recipients.is_empty()).then_some((format.name, report))
         })
+}
+
+/// Whether people seem to write to each other, perhaps about a bounce that they quote: an answer or a
+/// forwarded message that no mail system sent.
+fn is_talk(letter: &Letter<'_>) -> bool {
+    const PREFIXES: [&str; 12] = [
+        "re:", "re :", "fw:", "fwd:", "aw:", "wg:", "tr:", "rv:", "sv:", "vs:", "antw:", "odp:",
+    ];
+    let answers = || PREFIXES.iter().any(|prefix| letter.subject().starts_with(prefix));
+    (letter.has("In-Reply-To") || answers()) && !letter.is_from_daemon()
+}
+
+/// Words may hold anything: no control character of theirs passes on, and what is no host name is no host.
+fn clean(report: &mut Report) {
+    let is_host = |host: &String| {
+        let octets = || host.bytes();
+        !host.is_empty()
+            && host.len() <= 255
+            && octets().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    report.reporting_mta = report.reporting_mta.take().filter(is_host);
+    for recipient in &mut report.recipients {
+        recipient.remote_mta = recipient.remote_mta.take().filter(is_host);
+        if let Some(diagnostic) = &mut recipient.diagnostic
+            && diagnostic.text.contains(char::is_control)
+        {
+            diagnostic.text = dsn::clean(diagnostic.text.as_bytes());
+        }
+    }
 }

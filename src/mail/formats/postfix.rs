@@ -82,23 +82,6 @@ impl Reason {
     }
 }
 
-/// The command that the reply about a recipient answered, from the words that Postfix addresses to people at
-/// the top of its bounces: `<recipient>: host … said: … (in reply to MAIL FROM command)`, one paragraph a
-/// recipient, perhaps with `(expanded from <alias>)`. The delivery status beside them does not tell it. Lines end
-/// in LF.
-#[must_use]
-pub fn answered_in_notice(notice: &str, recipient: &str) -> Option<String> {
-    notice.split("\n\n").find_map(|paragraph| {
-        let rest = paragraph.trim_start().strip_prefix('<')?;
-        let (address, rest) = (rest.get(..recipient.len())?, rest.get(recipient.len()..)?);
-        if !address.eq_ignore_ascii_case(recipient) {
-            return None;
-        }
-        let (_, reason) = rest.strip_prefix('>')?.split_once(": ")?;
-        parse_reason(reason).answered()
-    })
-}
-
 /// Reads one reason; never fails (see the head of this file). Line breaks count as blanks.
 #[must_use]
 pub fn parse_reason(text: &str) -> Reason {
@@ -320,21 +303,6 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_notice_tells_what_each_recipients_reply_answered() {
-        let notice = "I'm sorry to have to inform you\r\n\r\n<Ann@x.test>: host mx.x.test[192.0.2.1] said: 550 5.1.1 who is\r\n    \
-                      this (in reply to MAIL FROM\r\n    command)\r\n\r\n<bob@x.test> (expanded from <b@y.test>): host \
-                      mx.x.test[192.0.2.1] said:\r\n    550 5.1.1 gone (in reply to RCPT TO command)\r\n\r\n<eve@x.test>: \
-                      host mx.x.test[192.0.2.1] refused to talk to me: 554 no\r\n";
-        let notice = notice.replace('\r', "");
-        let answered = |recipient| answered_in_notice(&notice, recipient);
-        assert_eq!(answered("ann@x.test").as_deref(), Some("MAIL FROM"));
-        assert_eq!(answered("bob@x.test").as_deref(), Some("RCPT TO"));
-        assert_eq!(answered("eve@x.test").as_deref(), Some("greeting"));
-        assert_eq!(answered("b@x.test"), None);
-        assert_eq!(answered_in_notice("", "a@b"), None);
-    }
 
     fn shown(text: &str) -> String {
         let r = parse_reason(text);

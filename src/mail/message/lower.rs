@@ -4,7 +4,7 @@ use super::super::address::{Address, LocalPart};
 use super::super::arf::FeedbackReport;
 use super::super::dsn::{self, Diagnostic, Report, clean};
 use super::super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
-use super::super::formats::postfix::{answered_in_notice, parse_reason};
+use super::super::formats::postfix::parse_reason;
 use super::super::reply::Reply;
 use super::{Envelope, Reading, outcome, unbracket};
 use jiff::Timestamp;
@@ -64,11 +64,7 @@ impl<'a> Frame<'a> {
                 ip: None,
                 port: None,
             }),
-            command: recipient
-                .command
-                .clone()
-                .or(command)
-                .or_else(|| answered_in_notice(self.reading.notice.as_deref()?, &address.to_string())),
+            command: recipient.command.clone().or(command),
             reply,
             reported_status: recipient.status,
             reporting_mta: report.reporting_mta.clone(),

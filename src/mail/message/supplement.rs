@@ -1,15 +1,17 @@
-//! Notifications (RFC 3464) that leave out what they are for: recipients without an address, or without
-//! what was said. Where the words of the same message tell, they fill the gaps; what a field says stands.
+//! Notifications (RFC 3464) that leave out what they are for: recipients without an address, without what
+//! was said, or with its first line only; and the SMTP command that was answered, for which there is no
+//! field. Where the words of the same message tell, they fill the gaps; what a field says stands.
 
-use crate::mail::address::{Address, LocalPart};
-use crate::mail::dsn::{Recipient, Report};
+use crate::mail::address::{AddressKey, LocalPart};
+use crate::mail::dsn::{Diagnostic, Recipient, Report};
 use crate::mail::formats;
 use crate::mail::letter::Letter;
+use std::collections::HashMap;
 
 /// Fills the gaps of a report from the words beside it.
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
-    let gap = |r: &Recipient| r.final_recipient.is_none() || r.diagnostic.is_none();
-    if !report.recipients.is_empty() && !report.recipients.iter().any(gap) {
+    report.recipients.iter_mut().for_each(name_original);
+    if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
     }
     let Some((_, told)) = formats::read(letter) else {
@@ -20,17 +22,79 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
         report.recipients = told.recipients;
         return;
     }
+    let index = by_address(&told.recipients);
     let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
-    let key = |address: &Option<Address>| address.as_ref().map(|a| a.key(LocalPart::Fold));
-    for recipient in report.recipients.iter_mut().filter(|r| r.diagnostic.is_none()) {
-        let same =
-            |other: &&Recipient| alone || key(&other.final_recipient) == key(&recipient.final_recipient);
-        if let Some(other) = told.recipients.iter().find(same) {
-            recipient.diagnostic.clone_from(&other.diagnostic);
-            recipient.command.clone_from(&other.command);
-            recipient.action = recipient.action.or(other.action);
-            recipient.status = recipient.status.or(other.status);
-            recipient.remote_mta = recipient.remote_mta.take().or_else(|| other.remote_mta.clone());
+    for recipient in report.recipients.iter_mut().filter(|r| has_gap(r)) {
+        let same = keys(recipient).find_map(|key| index.get(&key).copied());
+        if let Some(other) = same.or(alone.then_some(0)) {
+            fill(recipient, &told.recipients[other]);
         }
+    }
+}
+
+/// Where in a list each address is spoken of, by any of its recipient's addresses.
+fn by_address(recipients: &[Recipient]) -> HashMap<AddressKey, usize> {
+    let mut index = HashMap::new();
+    for (at, recipient) in recipients.iter().enumerate() {
+        for key in keys(recipient) {
+            index.entry(key).or_insert(at);
+        }
+    }
+    index
+}
+
+fn keys(recipient: &Recipient) -> impl Iterator<Item = AddressKey> {
+    let addresses = [&recipient.final_recipient, &recipient.original_recipient];
+    addresses.into_iter().flatten().map(|a| a.key(LocalPart::Fold))
+}
+
+/// Names the recipient by the address mailed where no other is given, or only one without a domain name,
+/// as of a mail store behind a gateway (`user@store`).
+fn name_original(recipient: &mut Recipient) {
+    let named = recipient.final_recipient.as_ref();
+    let is_local = named.is_none_or(|a| !a.domain().contains(['.', ':', '[']));
+    let original = recipient.original_recipient.as_ref();
+    if is_local && original.is_some_and(|a| a.domain().contains('.')) {
+        recipient
+            .final_recipient
+            .clone_from(&recipient.original_recipient);
+    }
+}
+
+/// Whether the words may tell more of a recipient.
+fn has_gap(recipient: &Recipient) -> bool {
+    recipient.final_recipient.is_none() || recipient.command.is_none() || says_nothing(&recipient.diagnostic)
+}
+
+/// Whether a diagnostic is none: empty, or a bare number such as a program's exit code.
+fn says_nothing(diagnostic: &Option<Diagnostic>) -> bool {
+    let text = diagnostic.as_ref().map_or("", |d| d.text.trim());
+    text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Fills the gaps about one recipient.
+fn fill(recipient: &mut Recipient, told: &Recipient) {
+    let text = |r: &Recipient| r.diagnostic.as_ref().map(|d| d.text.clone()).unwrap_or_default();
+    let (given, words) = (text(recipient), text(told));
+    if says_nothing(&recipient.diagnostic) && !words.is_empty() {
+        recipient.diagnostic.clone_from(&told.diagnostic);
+    } else if words.len() > given.len() && words.starts_with(given.as_str()) {
+        // The field holds the first line of a reply only.
+        if let Some(diagnostic) = &mut recipient.diagnostic {
+            diagnostic.text = words;
+        }
+    }
+    let code = |r: &Recipient| r.diagnostic.as_ref().and_then(|d| d.reply().code);
+    recipient.action = recipient.action.or(told.action);
+    recipient.status = recipient.status.or(told.status);
+    // Who answered what is told of this very reply, not of another one in the words.
+    if code(recipient) != code(told) {
+        return;
+    }
+    if recipient.command.is_none() {
+        recipient.command.clone_from(&told.command);
+    }
+    if recipient.remote_mta.is_none() && code(told).is_some() {
+        recipient.remote_mta.clone_from(&told.remote_mta);
     }
 }
