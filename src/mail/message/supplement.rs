@@ -1,5 +1,6 @@
 //! Notifications (RFC 3464) that leave out what they are for: recipients without an address, or without
-//! what was said. Where the words of the same message tell, they fill the gaps; what a field says stands.
+//! what was said or done. Where the words of the same message tell, they fill the gaps; what a field says
+//! stands. A reply that a gateway has framed in words of its own is bared.
 
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::dsn::{Recipient, Report};
@@ -8,7 +9,9 @@ use crate::mail::letter::Letter;
 
 /// Fills the gaps of a report from the words beside it.
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
-    let gap = |r: &Recipient| r.final_recipient.is_none() || r.diagnostic.is_none();
+    report.recipients.iter_mut().for_each(formats::peel_recipient);
+    let untold = |r: &Recipient| r.diagnostic.is_none() || (r.action.is_none() && r.status.is_none());
+    let gap = |r: &Recipient| r.final_recipient.is_none() || untold(r);
     if !report.recipients.is_empty() && !report.recipients.iter().any(gap) {
         return;
     }
@@ -22,11 +25,11 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     }
     let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
     let key = |address: &Option<Address>| address.as_ref().map(|a| a.key(LocalPart::Fold));
-    for recipient in report.recipients.iter_mut().filter(|r| r.diagnostic.is_none()) {
+    for recipient in report.recipients.iter_mut().filter(|r| untold(r)) {
         let same =
             |other: &&Recipient| alone || key(&other.final_recipient) == key(&recipient.final_recipient);
         if let Some(other) = told.recipients.iter().find(same) {
-            recipient.diagnostic.clone_from(&other.diagnostic);
+            recipient.diagnostic = recipient.diagnostic.take().or_else(|| other.diagnostic.clone());
             recipient.command.clone_from(&other.command);
             recipient.action = recipient.action.or(other.action);
             recipient.status = recipient.status.or(other.status);
