@@ -20,7 +20,7 @@ pub const NOTES: Format = Format {
     name: "notes",
     tell: |letter| {
         let words = letter.words();
-        words[..words.floor_char_boundary(512)].contains("-- Failure Reasons ")
+        letter.is_from_daemon() && words[..words.floor_char_boundary(512)].contains("-- Failure Reasons ")
     },
     read: read_notes,
 };

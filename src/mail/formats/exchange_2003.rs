@@ -20,11 +20,11 @@ pub const FORMAT: Format = Format {
             "MSEXCH:",
             "did not reach",
             "could not be reached",
-            "konnte nicht erreicht werden",
-            "konnten nicht erreicht werden",
+            "cannot be reached",
             " #5.",
             " #4.",
-            "X-MS-Embedded-Report",
+            "<#5.",
+            "<#4.",
         ];
         let of_exchange = || {
             letter.has("X-MS-Embedded-Report")
@@ -34,7 +34,7 @@ pub const FORMAT: Format = Format {
                     .is_some_and(|m| m.starts_with("Internet Mail Service"))
                 || letter.field("X-MimeOLE").is_some_and(|m| m.contains("Exchange"))
         };
-        letter.is_from_daemon() && phrase::has_any(letter.words(), &PHRASES) || of_exchange()
+        letter.is_from_daemon() && (of_exchange() || phrase::has_any(letter.words(), &PHRASES))
     },
     read,
 };

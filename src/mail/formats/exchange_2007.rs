@@ -100,6 +100,9 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     })
 }
 
+/// The quotation marks of the languages that Exchange speaks.
+const QUOTES: [char; 9] = ['\'', '"', '«', '»', '“', '”', '‘', '’', '„'];
+
 /// Finds replies in lines, some of which are broken.
 #[derive(Default)]
 struct Quoted {
@@ -120,14 +123,18 @@ impl Quoted {
         if let Some(at) = line.find('#').filter(|&at| is_sharp(&line[at..])) {
             return self.close('#', line[at + 1..].to_owned());
         }
-        let at = line.find('\'').filter(|&at| is_quoted(&line[at + 1..]))?;
-        self.close('\'', line[at + 1..].to_owned())
+        let (at, quote) = line
+            .match_indices(QUOTES)
+            .find(|(at, quote)| is_quoted(&line[at + quote.len()..]))?;
+        self.close('\'', line[at + quote.len()..].trim_start().to_owned())
     }
 
     fn close(&mut self, end: char, said: String) -> Option<String> {
         let closed = match end {
             '#' => said.find("##").or_else(|| said.find("#SMTP#")),
-            _ => said.ends_with('\'').then(|| said.len() - 1),
+            _ => said
+                .ends_with(QUOTES)
+                .then(|| said.trim_end_matches(QUOTES).len()),
         };
         match closed {
             Some(at) => Some(said[..at].trim().to_owned()),
@@ -147,15 +154,17 @@ fn is_sharp(text: &str) -> bool {
 }
 
 fn is_quoted(text: &str) -> bool {
+    let text = text.trim_start();
     text.starts_with('<') || phrase::reply_at(text) == Some(0)
 }
 
-/// `Reported error: 550 5.1.10 …` in any language: the first line with a code right after a colon.
+/// `Reported error: 550 5.1.10 …` in any language: the first line with a code right after a colon, or at its
+/// start where the error is a cell of a table.
 fn reported(words: &str) -> Option<&str> {
     words.lines().find_map(|line| {
-        let (_, said) = line.split_once([':', '\t'])?;
-        let said = said.trim();
-        (phrase::reply_at(said) == Some(0)).then_some(said)
+        let said = line.split_once([':', '：', '\t']).map_or(line, |(_, said)| said);
+        let said = [said.trim(), line.trim()];
+        said.into_iter().find(|said| phrase::reply_at(said) == Some(0))
     })
 }
 

@@ -9,10 +9,11 @@ use crate::mail::letter::Letter;
 pub const FORMAT: Format = Format {
     name: "ironport",
     tell: |letter| {
-        letter
-            .words()
-            .trim_start()
-            .starts_with("The following message to <")
+        letter.is_from_daemon()
+            && letter
+                .words()
+                .trim_start()
+                .starts_with("The following message to <")
     },
     read,
 };

@@ -63,7 +63,17 @@ fn read_kddi(letter: &Letter<'_>) -> Option<Report> {
 fn read_ezweb(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
     let above = sentences(words);
-    let found = phrase::below_mailboxes(words);
+    let mut found: Vec<(Address, String)> = Vec::new();
+    for line in words.lines() {
+        let before = found.last().map(|(address, _)| address);
+        match mailbox(line).filter(|(address, _)| Some(address) != before) {
+            Some((address, said)) => found.push((address, said.to_owned())),
+            None => found.iter_mut().last().into_iter().for_each(|(_, said)| {
+                said.push('\n');
+                said.push_str(line);
+            }),
+        }
+    }
     let recipients = found
         .into_iter()
         .map(|(address, below)| recipient(address, &above, &below));
@@ -73,15 +83,29 @@ fn read_ezweb(letter: &Letter<'_>) -> Option<Report> {
     })
 }
 
+/// `<ann@x.test>`, `Recipient: <ann@x.test>`, `<ann@x.test> Unknown User`: who, and what follows.
+fn mailbox(line: &str) -> Option<(Address, &str)> {
+    let line = line.trim();
+    let line = line.strip_prefix("Recipient:").unwrap_or(line).trim_start();
+    if let Some(address) = phrase::lone_mailbox(line) {
+        return Some((address, ""));
+    }
+    let (address, said) = line.strip_prefix('<')?.split_once('>')?;
+    Some((block::mailbox(address)?, said.trim_start_matches([':', ' '])))
+}
+
 /// The English sentences above the addresses, but for those that only introduce them.
 fn sentences(words: &str) -> String {
     let mut said = String::new();
     for line in words.lines().map(str::trim) {
-        if phrase::lone_mailbox(line).is_some() {
+        if mailbox(line).is_some() {
             break;
         }
         let english = line.is_ascii() && line.contains(' ') && line.len() < 300;
-        let introduces = line.ends_with(':') || line.starts_with("This message is in MIME");
+        let introduces = line.ends_with(':')
+            || line.starts_with("This message is in MIME")
+            || line.starts_with("The reasons given by the server")
+            || line.starts_with("each recipient was rejected");
         if english && !introduces {
             said.push_str(line);
             said.push(' ');

@@ -21,7 +21,7 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
     let english = memchr::memmem::rfind(words.as_bytes(), b"This message was created automatically");
     let words = english.map_or(words, |at| &words[at..]);
-    let delayed = words.contains("has not been delivered") || words.contains("has been delayed");
+    let delayed = words.contains("not yet been delivered");
     let mut found: Vec<(Address, String)> = Vec::new();
     for line in words.lines() {
         let indent = line.len() - line.trim_start().len();

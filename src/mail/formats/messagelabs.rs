@@ -11,7 +11,8 @@ pub const FORMAT: Format = Format {
     name: "messagelabs",
     tell: |letter| {
         let words = letter.words();
-        words[..words.floor_char_boundary(512)].contains("This is the mail delivery agent at ")
+        letter.is_from_daemon()
+            && words[..words.floor_char_boundary(512)].contains("This is the mail delivery agent at ")
     },
     read,
 };

@@ -11,7 +11,8 @@ pub const FORMAT: Format = Format {
     name: "sendgrid",
     tell: |letter| {
         let words = letter.words();
-        words[..words.floor_char_boundary(512)].contains("generated message from SendGrid")
+        letter.is_from_daemon()
+            && words[..words.floor_char_boundary(512)].contains("generated message from SendGrid")
     },
     read,
 };

@@ -10,7 +10,8 @@ pub const FORMAT: Format = Format {
     name: "smail",
     tell: |letter| {
         let words = letter.words();
-        words[..words.floor_char_boundary(4096)].contains("Failed addresses follow:")
+        letter.is_from_daemon()
+            && words[..words.floor_char_boundary(4096)].contains("Failed addresses follow:")
     },
     read,
 };

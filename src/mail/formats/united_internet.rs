@@ -5,7 +5,7 @@
 
 use super::{Format, block, phrase};
 use crate::mail::address::Address;
-use crate::mail::dsn::{Recipient, Report};
+use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 
 /// The format.
@@ -42,12 +42,19 @@ pub const FORMAT: Format = Format {
 };
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
+    let late = phrase::has_any(
+        letter.words(),
+        &["not yet been delivered", "noch nicht zugestellt"],
+    );
     let found = phrase::below_mailboxes(letter.words());
     // Several addresses above one reason share it.
     let last = found.iter().rfind(|(_, said)| !said.trim().is_empty())?.1.clone();
     let recipients = found.into_iter().map(|(address, said)| {
         let said = if said.trim().is_empty() { &last } else { &said };
-        recipient(address, said)
+        Recipient {
+            action: Some(if late { Action::Delayed } else { Action::Failed }),
+            ..recipient(address, said)
+        }
     });
     Some(Report {
         recipients: recipients.collect(),

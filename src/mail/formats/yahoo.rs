@@ -14,11 +14,12 @@ pub const FORMAT: Format = Format {
     name: "yahoo",
     tell: |letter| {
         let words = letter.words().trim_start();
-        words.starts_with("Sorry, we were unable to deliver your message")
-            || words.starts_with("Sorry, we weren't able to deliver your message")
-            || words.starts_with("Sorry, your message could not be delivered")
-            || words.starts_with("Message from ")
-                && words.contains("nable to deliver message to the following")
+        letter.is_from_daemon()
+            && (words.starts_with("Sorry, we were unable to deliver your message")
+                || words.starts_with("Sorry, we weren't able to deliver your message")
+                || words.starts_with("Sorry, your message could not be delivered")
+                || words.starts_with("Message from ")
+                    && words.contains("nable to deliver message to the following"))
     },
     read,
 };
