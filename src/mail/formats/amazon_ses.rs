@@ -108,11 +108,11 @@ struct Mail {
 /// Reads a message; `None` where it is no such notification.
 #[must_use]
 pub fn read(letter: &Letter<'_>) -> Option<Notification> {
-    let words = letter.words().trim_start();
-    if !words.starts_with('{') {
+    let first = letter.parts().next()?.text_contents()?;
+    if !first.trim_start().starts_with('{') {
         return None;
     }
-    let mut value = parse(words)?;
+    let mut value = parse(letter.words())?;
     // SNS puts the notification in a string, unless it delivers it raw.
     if let Some(inner) = value.get("Message").and_then(Value::as_str) {
         value = parse(inner)?;

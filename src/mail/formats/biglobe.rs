@@ -16,9 +16,12 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let (who, said) = letter.words().split_once("Non-delivered information")?;
     let said = said.trim_start_matches(['-', ' ', '\n']);
     let said = said.split_once("\n\n").map_or(said, |(first, _)| first);
-    let addresses = who.lines().filter_map(phrase::lone_mailbox);
+    let all: Vec<_> = who.lines().filter_map(phrase::lone_mailbox).collect();
+    let recipients = all
+        .iter()
+        .map(|address| block::failed(address.clone(), phrase::about(said, address, &all)));
     Some(Report {
-        recipients: addresses.map(|address| block::failed(address, said)).collect(),
+        recipients: recipients.collect(),
         ..Report::default()
     })
 }

@@ -63,8 +63,10 @@ fn read_domino(letter: &Letter<'_>) -> Option<Report> {
         }
     }
     let status = status_below(letter);
-    let recipients = addresses.into_iter().map(|address| {
-        let mut recipient = block::failed(address, &said);
+    let said = phrase::peel(&said).unwrap_or(said);
+    let recipients = addresses.iter().map(|address| {
+        let said = phrase::about(&said, address, &addresses);
+        let mut recipient = block::failed(address.clone(), said);
         recipient.status = status.or(recipient.status);
         recipient
     });

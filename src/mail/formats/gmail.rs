@@ -36,11 +36,13 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
         || words.contains("Message will be retried for")
         || words.contains("Gmail will retry for");
     let said = said(words);
-    let recipients = recipients(letter).into_iter().map(|address| {
+    let all = recipients(letter);
+    let recipients = all.iter().map(|address| {
+        let said = phrase::about(&said, address, &all);
         let recipient = if late {
-            phrase::delayed(address, &said)
+            phrase::delayed(address.clone(), said)
         } else {
-            block::failed(address, &said)
+            block::failed(address.clone(), said)
         };
         Recipient {
             remote_mta: server(words),

@@ -52,8 +52,8 @@ fn read_kddi(letter: &Letter<'_>) -> Option<Report> {
         }
     }
     let recipients = addresses
-        .into_iter()
-        .map(|address| block::failed(address, &reason));
+        .iter()
+        .map(|address| block::failed(address.clone(), phrase::about(&reason, address, &addresses)));
     Some(Report {
         recipients: recipients.collect(),
         ..Report::default()
@@ -91,6 +91,10 @@ fn mailbox(line: &str) -> Option<(Address, &str)> {
         return Some((address, ""));
     }
     let (address, said) = line.strip_prefix('<')?.split_once('>')?;
+    // `<<< 550 <ann@x.test>: no` is a line of a transcript.
+    if address.contains([' ', '<']) {
+        return None;
+    }
     Some((block::mailbox(address)?, said.trim_start_matches([':', ' '])))
 }
 

@@ -65,7 +65,7 @@ pub(super) fn command(words: &str) -> Option<&'static str> {
             .is_some_and(|w| w.eq_ignore_ascii_case(name))
             && !words[name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
     };
-    const NAMES: [(&str, &str); 19] = [
+    const NAMES: [(&str, &str); 20] = [
         ("RCPT", "RCPT TO"),
         ("RCPT_TO", "RCPT TO"),
         ("MAIL", "MAIL FROM"),
@@ -76,6 +76,7 @@ pub(super) fn command(words: &str) -> Option<&'static str> {
         ("EOM", "end of DATA"),
         ("DOT", "end of DATA"),
         ("TEXT", "end of DATA"),
+        ("transfer of mail text", "end of DATA"),
         ("message content", "end of DATA"),
         ("DATA", "DATA"),
         ("BDAT", "end of DATA"),
@@ -173,7 +174,17 @@ fn command_after_article(words: &str) -> Option<&'static str> {
 /// 550-'5.1.1 no such user' (delivery attempts: 0)` as IronPort writes it, `554 4.4.7 Message expired: unable to
 /// deliver in 840 minutes.<421 4.4.2 Connection timed out>` as Amazon SES does. `None` where there is none.
 pub fn peel(text: &str) -> Option<String> {
-    ironport(text).or_else(|| angled(text))
+    ironport(text).or_else(|| angled(text)).or_else(|| domino(text))
+}
+
+/// `Error transferring to mx.x.test; SMTP Protocol Returned a Permanent Error 550 5.1.1 no`.
+fn domino(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("SMTP Protocol Returned a ")?;
+    let reply = rest
+        .trim_start_matches("Permanent Error")
+        .trim_start_matches("Transient Error");
+    let reply = reply.trim_start();
+    (reply_at(reply) == Some(0)).then(|| reply.to_owned())
 }
 
 fn ironport(text: &str) -> Option<String> {
@@ -205,6 +216,17 @@ pub fn peel_recipient(recipient: &mut Recipient) {
         recipient.status = Reply::parse(&text).status.or(recipient.status);
         diagnostic.text = text;
     }
+}
+
+/// What a notice that says one thing of several recipients says of one of them: all of it, unless it names
+/// another of them and not this one. What is true of one mailbox must not be held against its neighbours.
+pub(super) fn about<'t>(text: &'t str, address: &Address, all: &[Address]) -> &'t str {
+    let lower = text.to_lowercase();
+    let names = |address: &Address| lower.contains(&address.to_string().to_lowercase());
+    if all.len() > 1 && all.iter().any(names) && !names(address) {
+        return "";
+    }
+    text
 }
 
 /// Whether one of the phrases stands in a text.
@@ -240,6 +262,10 @@ mod tests {
             (
                 "5.1.0 - Unknown address error 550-'5.7.1 <a@b>... Access denied' (delivery attempts: 0)",
                 "550 5.7.1 <a@b>... Access denied",
+            ),
+            (
+                "Error transferring to mx.x.test; SMTP Protocol Returned a Permanent Error 550 5.7.1 no",
+                "550 5.7.1 no",
             ),
             (
                 "554 4.4.7 Message expired: unable to deliver in 840 minutes.<421 4.4.2 Connection timed out>",

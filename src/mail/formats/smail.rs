@@ -1,7 +1,7 @@
 //! Smail 3, as T-Online and others ran it: blocks under rules of dashes, `|--- Message log follows: ---|` and
 //! `|--- Failed addresses follow: ---|`, where ` <ann@x.test> ... reason` stands for each recipient.
 
-use super::{Format, block};
+use super::{Format, block, phrase};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -29,5 +29,6 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
 
 fn recipient(line: &str) -> Option<Recipient> {
     let (who, said) = line.split_once("...")?;
-    Some(block::failed(block::address(who)?, said.trim()))
+    let reply = phrase::reply_at(said).map_or(said.trim(), |at| &said[at..]);
+    Some(block::failed(block::address(who)?, reply))
 }
