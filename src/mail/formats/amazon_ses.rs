@@ -244,7 +244,12 @@ fn sub_type(name: &str) -> &'static str {
 }
 
 fn complaint(complaint: Complaint, source: Option<String>) -> FeedbackReport {
-    let recipients = complaint.complained_recipients.iter();
+    // With several, SES tells who *may* have complained: all recipients at the provider. It was one of them,
+    // and none may be silenced by a guess.
+    let recipients = match &*complaint.complained_recipients {
+        [one] => std::slice::from_ref(one),
+        _ => &[],
+    };
     FeedbackReport {
         feedback_type: match complaint.complaint_feedback_type.as_deref() {
             // Many mailbox providers name no type; what they forward is a recipient's complaint.
@@ -256,6 +261,7 @@ fn complaint(complaint: Complaint, source: Option<String>) -> FeedbackReport {
             Some(_) => "other",
         },
         recipients: recipients
+            .iter()
             .map(|r| {
                 block::address(&r.email_address).map_or_else(|| r.email_address.clone(), |a| a.to_string())
             })

@@ -1,7 +1,7 @@
 //! BIGLOBE: `----- The following addresses had delivery problems -----`, the addresses, `----- Non-delivered
 //! information -----`, and the reason, which is that of all of them.
 
-use super::{Format, block, phrase};
+use super::{Format, phrase};
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -17,9 +17,8 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let said = said.trim_start_matches(['-', ' ', '\n']);
     let said = said.split_once("\n\n").map_or(said, |(first, _)| first);
     let all: Vec<_> = who.lines().filter_map(phrase::lone_mailbox).collect();
-    let recipients = all
-        .iter()
-        .map(|address| block::failed(address.clone(), phrase::about(said, address, &all)));
+    let shared = phrase::Shared::new(said, &all);
+    let recipients = all.iter().map(|address| shared.failed(address));
     Some(Report {
         recipients: recipients.collect(),
         ..Report::default()

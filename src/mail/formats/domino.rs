@@ -64,9 +64,9 @@ fn read_domino(letter: &Letter<'_>) -> Option<Report> {
     }
     let status = status_below(letter);
     let said = phrase::peel(&said).unwrap_or(said);
+    let shared = phrase::Shared::new(&said, &addresses);
     let recipients = addresses.iter().map(|address| {
-        let said = phrase::about(&said, address, &addresses);
-        let mut recipient = block::failed(address.clone(), said);
+        let mut recipient = shared.failed(address);
         recipient.status = status.or(recipient.status);
         recipient
     });
@@ -109,8 +109,10 @@ fn read_notes(letter: &Letter<'_>) -> Option<Report> {
                 reason.clear();
                 complete = false;
             }
-            reason.push_str(line);
-            reason.push('\n');
+            if reason.len() < 1024 {
+                reason.push_str(line);
+                reason.push('\n');
+            }
         }
     }
     Some(Report {

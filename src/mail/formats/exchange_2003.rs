@@ -44,12 +44,17 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     for line in letter.words().lines() {
         if let Some(address) = dated_mailbox(line) {
             found.push((address, String::new()));
-        } else if let Some((_, said)) = found.last_mut() {
+        } else if let Some((_, said)) = found.last_mut()
+            && said.len() < 8192
+        {
             said.push_str(line.trim());
             said.push('\n');
         }
     }
-    let recipients = found.into_iter().map(|(address, said)| recipient(address, &said));
+    let told = undelivered(letter);
+    let recipients = found
+        .into_iter()
+        .filter_map(|(address, said)| recipient(address, &said, told));
     Some(Report {
         recipients: recipients.collect(),
         ..Report::default()
@@ -74,12 +79,32 @@ fn dated_mailbox(line: &str) -> Option<Address> {
         .flatten()
 }
 
-fn recipient(address: Address, said: &str) -> Recipient {
+/// Whether the notice says in so many words that mail did not arrive: delivery receipts have the same shape.
+fn undelivered(letter: &Letter<'_>) -> bool {
+    const PHRASES: [&str; 12] = [
+        "did not reach",
+        "could not be reached",
+        "cannot be reached",
+        "nicht erreicht",
+        "n'a pas atteint",
+        "n’a pas atteint",
+        "no llegó",
+        "no ha llegado",
+        "non ha raggiunto",
+        "não alcançou",
+        "niet bereikt",
+        "到達できませんでした",
+    ];
+    letter.subject().starts_with("undeliverable") || phrase::has_any(letter.words(), &PHRASES)
+}
+
+/// A recipient that the server answered about, or, where the words tell that mail did not arrive, any.
+fn recipient(address: Address, said: &str, undelivered: bool) -> Option<Recipient> {
     if let Some(found) = bracketed(&address, said) {
-        return found;
+        return Some(found);
     }
     let Some((sentence, msexch)) = said.split_once("MSEXCH:") else {
-        return block::failed(address, first_paragraph(said));
+        return undelivered.then(|| block::failed(address, first_paragraph(said)));
     };
     let sentence = sentence.lines().next().unwrap_or_default().trim_end_matches('.');
     let words = msexch
@@ -87,10 +112,10 @@ fn recipient(address: Address, said: &str) -> Recipient {
         .or_else(|| msexch.find(")\n"))
         .map_or("", |at| msexch[at + 2..].trim());
     let words = first_paragraph(words);
-    if phrase::reply_at(words) == Some(0) {
-        return block::failed(address, words);
+    if phrase::begins_reply(words) {
+        return Some(block::failed(address, words));
     }
-    block::failed(address, &format!("{sentence}: {words}"))
+    Some(block::failed(address, &format!("{sentence}: {words}")))
 }
 
 /// `<host.x.test #5.1.1 smtp;550 5.1.1 no>`; without a reply the sentence above says what the status means.

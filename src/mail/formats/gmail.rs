@@ -8,7 +8,7 @@
 
 use super::{Format, block, phrase};
 use crate::mail::address::Address;
-use crate::mail::dsn::{Recipient, Report};
+use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 
 /// The format.
@@ -36,18 +36,14 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
         || words.contains("Message will be retried for")
         || words.contains("Gmail will retry for");
     let said = said(words);
+    let server = server(words);
     let all = recipients(letter);
-    let recipients = all.iter().map(|address| {
-        let said = phrase::about(&said, address, &all);
-        let recipient = if late {
-            phrase::delayed(address.clone(), said)
-        } else {
-            block::failed(address.clone(), said)
-        };
-        Recipient {
-            remote_mta: server(words),
-            ..recipient
-        }
+    let shared = phrase::Shared::new(&said, &all);
+    let action = Some(if late { Action::Delayed } else { Action::Failed });
+    let recipients = all.iter().map(|address| Recipient {
+        action,
+        remote_mta: server.clone(),
+        ..shared.failed(address)
     });
     Some(Report {
         recipients: recipients.collect(),
@@ -102,7 +98,7 @@ fn inner(details: &str) -> Option<&str> {
     details
         .split_once("): ")
         .map(|(_, rest)| rest)
-        .filter(|rest| phrase::reply_at(rest) == Some(0))
+        .filter(|rest| phrase::begins_reply(rest))
 }
 
 /// The reply without what Google repeats or adds: `550 550 5.1.1 no (state 14).`
@@ -110,7 +106,7 @@ fn once(reply: &str) -> String {
     let mut text = reply.split_whitespace().collect::<Vec<_>>().join(" ");
     let repeated = text
         .get(..8)
-        .is_some_and(|t| phrase::reply_at(t) == Some(0) && t.get(..4) == t.get(4..));
+        .is_some_and(|t| phrase::begins_reply(t) && t.get(..4) == t.get(4..));
     if repeated {
         text.drain(..4);
     }

@@ -51,9 +51,8 @@ fn read_kddi(letter: &Letter<'_>) -> Option<Report> {
             }
         }
     }
-    let recipients = addresses
-        .iter()
-        .map(|address| block::failed(address.clone(), phrase::about(&reason, address, &addresses)));
+    let shared = phrase::Shared::new(&reason, &addresses);
+    let recipients = addresses.iter().map(|address| shared.failed(address));
     Some(Report {
         recipients: recipients.collect(),
         ..Report::default()
@@ -65,13 +64,17 @@ fn read_ezweb(letter: &Letter<'_>) -> Option<Report> {
     let above = sentences(words);
     let mut found: Vec<(Address, String)> = Vec::new();
     for line in words.lines() {
-        let before = found.last().map(|(address, _)| address);
-        match mailbox(line).filter(|(address, _)| Some(address) != before) {
-            Some((address, said)) => found.push((address, said.to_owned())),
-            None => found.iter_mut().last().into_iter().for_each(|(_, said)| {
-                said.push('\n');
-                said.push_str(line);
-            }),
+        let named = mailbox(line);
+        match (named, found.last_mut()) {
+            // A reply may name its recipient again.
+            (Some((address, said)), before) if before.as_ref().is_none_or(|(b, _)| *b != address) => {
+                found.push((address, said.to_owned()));
+            }
+            (_, Some((_, below))) if below.len() < 1024 => {
+                below.push('\n');
+                below.push_str(line);
+            }
+            _ => {}
         }
     }
     let recipients = found
@@ -110,7 +113,7 @@ fn sentences(words: &str) -> String {
             || line.starts_with("This message is in MIME")
             || line.starts_with("The reasons given by the server")
             || line.starts_with("each recipient was rejected");
-        if english && !introduces {
+        if english && !introduces && said.len() < 1024 {
             said.push_str(line);
             said.push(' ');
         }
@@ -127,7 +130,7 @@ fn recipient(address: Address, above: &str, below: &str) -> Recipient {
         .collect();
     let answer = spoken
         .iter()
-        .position(|line| phrase::reply_at(line.trim_start_matches(['<', ' '])) == Some(0));
+        .position(|line| phrase::begins_reply(line.trim_start_matches(['<', ' '])));
     let Some(answer) = answer else {
         let below = spoken.join(" ");
         let said = if above.is_empty() { below.as_str() } else { above };

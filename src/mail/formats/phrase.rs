@@ -41,6 +41,9 @@ pub(super) fn lone_mailbox(line: &str) -> Option<Address> {
     words.all(same).then_some(address)
 }
 
+/// As much as is kept of what is said of one recipient, in octets.
+const MAX_SAID: usize = 8 * 1024;
+
 /// The recipients of a notice in which each is a line of its own and what was said of it follows, up to the
 /// next one.
 pub(super) fn below_mailboxes(text: &str) -> Vec<(Address, String)> {
@@ -48,7 +51,9 @@ pub(super) fn below_mailboxes(text: &str) -> Vec<(Address, String)> {
     for line in text.lines() {
         if let Some(address) = lone_mailbox(line) {
             found.push((address, String::new()));
-        } else if let Some((_, said)) = found.last_mut() {
+        } else if let Some((_, said)) = found.last_mut()
+            && said.len() < MAX_SAID
+        {
             said.push_str(line);
             said.push('\n');
         }
@@ -99,24 +104,23 @@ pub(super) fn command(words: &str) -> Option<&'static str> {
     })
 }
 
-/// Where a reply begins in a text: at three digits that begin a word, are a code of 4xx or 5xx, and that a
-/// blank or hyphen, and then a status or words, follow.
+/// Where a reply begins in a text: at the start of a word where [`begins_reply`] holds.
 pub(super) fn reply_at(text: &str) -> Option<usize> {
     let octets = text.as_bytes();
-    (0..octets.len()).find(|&at| {
-        let fits = matches!(octets[at], b'4' | b'5')
-            && octets[at..].len() > 4
-            && octets[at + 1..at + 3].iter().all(u8::is_ascii_digit)
-            && matches!(octets[at + 3], b' ' | b'-')
-            && (at == 0
-                || matches!(
-                    octets[at - 1],
-                    b' ' | b'\n' | b'\t' | b'\'' | b'"' | b';' | b'<' | b'#' | b'(' | b':'
-                ));
-        fits && text[at..at + 3]
-            .parse()
-            .is_ok_and(|code| ReplyCode::new(code).is_some())
-    })
+    (0..octets.len())
+        .find(|&at| is_reply(&octets[at..]) && (at == 0 || b" \n\t'\";<#(:".contains(&octets[at - 1])))
+}
+
+/// Whether a text begins with a reply: three digits of a 4xx or 5xx, a blank or hyphen, and something more.
+pub(super) fn begins_reply(text: &str) -> bool {
+    is_reply(text.as_bytes())
+}
+
+fn is_reply(octets: &[u8]) -> bool {
+    matches!(
+        octets,
+        [b'4' | b'5', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', _, ..]
+    )
 }
 
 /// The first reply that stands at the beginning of a line, to the end of the text.
@@ -124,7 +128,7 @@ pub(super) fn reply_line(text: &str) -> Option<&str> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start().len();
-        if reply_at(&line[indent..]) == Some(0) {
+        if begins_reply(&line[indent..]) {
             return text.get(at + indent..);
         }
         at += line.len();
@@ -184,7 +188,7 @@ fn domino(text: &str) -> Option<String> {
         .trim_start_matches("Permanent Error")
         .trim_start_matches("Transient Error");
     let reply = reply.trim_start();
-    (reply_at(reply) == Some(0)).then(|| reply.to_owned())
+    (begins_reply(reply)).then(|| reply.to_owned())
 }
 
 fn ironport(text: &str) -> Option<String> {
@@ -203,7 +207,7 @@ fn angled(text: &str) -> Option<String> {
     let inner = text.trim_end().strip_suffix('>')?;
     let open = inner.rfind('<')?;
     let inner = &inner[open + 1..];
-    (reply_at(inner) == Some(0)).then(|| inner.to_owned())
+    (begins_reply(inner)).then(|| inner.to_owned())
 }
 
 /// Peels the reply of a recipient, where it is framed. The status within is the server's; the one without is
@@ -212,21 +216,56 @@ pub fn peel_recipient(recipient: &mut Recipient) {
     let Some(diagnostic) = recipient.diagnostic.as_mut() else {
         return;
     };
+    if let Some(error) = smtp_error(&diagnostic.text).filter(|_| diagnostic.text.starts_with("SMTP error")) {
+        let (text, command) = (error.reply.to_owned(), error.command.map(str::to_owned));
+        recipient.remote_mta = recipient.remote_mta.take().or(error.host);
+        recipient.command = recipient.command.take().or(command);
+        diagnostic.text = text;
+    }
     if let Some(text) = peel(&diagnostic.text) {
         recipient.status = Reply::parse(&text).status.or(recipient.status);
         diagnostic.text = text;
     }
 }
 
-/// What a notice that says one thing of several recipients says of one of them: all of it, unless it names
-/// another of them and not this one. What is true of one mailbox must not be held against its neighbours.
-pub(super) fn about<'t>(text: &'t str, address: &Address, all: &[Address]) -> &'t str {
-    let lower = text.to_lowercase();
-    let names = |address: &Address| lower.contains(&address.to_string().to_lowercase());
-    if all.len() > 1 && all.iter().any(names) && !names(address) {
-        return "";
+/// As much of a reason as is kept of each recipient that shares it, in octets: thousands may.
+const MAX_SHARED: usize = 1024;
+
+/// What a notice says of several recipients at once.
+pub(super) struct Shared {
+    /// A recipient without an address, of whom all of it is said.
+    said: Recipient,
+    lower: String,
+    names_any: bool,
+}
+
+impl Shared {
+    /// Takes the reason that stands above or below all of these.
+    pub(super) fn new(text: &str, all: &[Address]) -> Self {
+        let text = text.trim();
+        let text = &text[..text.floor_char_boundary(MAX_SHARED)];
+        let mut shared = Self {
+            said: block::said(text),
+            lower: text.to_lowercase(),
+            names_any: false,
+        };
+        shared.names_any = all.len() > 1 && all.iter().any(|address| shared.names(address));
+        shared
     }
-    text
+
+    /// A recipient that was given up. All of it is said of each, unless it names another and not this one:
+    /// what is true of one mailbox must not be held against its neighbours.
+    pub(super) fn failed(&self, address: &Address) -> Recipient {
+        let told = !self.names_any || self.names(address);
+        Recipient {
+            final_recipient: Some(address.clone()),
+            ..if told { self.said.clone() } else { block::said("") }
+        }
+    }
+
+    fn names(&self, address: &Address) -> bool {
+        self.lower.contains(&address.to_string().to_lowercase())
+    }
 }
 
 /// Whether one of the phrases stands in a text.

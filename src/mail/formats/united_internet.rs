@@ -49,8 +49,9 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let found = phrase::below_mailboxes(letter.words());
     // Several addresses above one reason share it.
     let last = found.iter().rfind(|(_, said)| !said.trim().is_empty())?.1.clone();
+    let last = &last[..last.floor_char_boundary(1024)];
     let recipients = found.into_iter().map(|(address, said)| {
-        let said = if said.trim().is_empty() { &last } else { &said };
+        let said = if said.trim().is_empty() { last } else { &said };
         Recipient {
             action: Some(if late { Action::Delayed } else { Action::Failed }),
             ..recipient(address, said)
