@@ -117,6 +117,10 @@ pub fn read(letter: &Letter<'_>) -> Option<Notification> {
     if let Some(inner) = value.get("Message").and_then(Value::as_str) {
         value = parse(inner)?;
     }
+    // EventBridge puts it one level deeper.
+    if let Some(detail) = value.get_mut("detail") {
+        value = detail.take();
+    }
     let body: Body = serde_json::from_value(value).ok()?;
     let header = body.mail.common_headers.get("messageId");
     let message_id = header.and_then(Value::as_str).map(bare);

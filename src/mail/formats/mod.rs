@@ -17,6 +17,7 @@ pub mod ironport;
 pub mod kddi;
 pub mod mail_ru;
 pub mod messagelabs;
+pub mod momentum;
 pub mod postfix;
 pub mod qmail;
 pub mod sendgrid;
@@ -58,6 +59,7 @@ pub const FORMATS: &[Format] = &[
     sendgrid::FORMAT,
     ironport::FORMAT,
     messagelabs::FORMAT,
+    momentum::FORMAT,
     domino::DOMINO,
     domino::NOTES,
     kddi::KDDI,
