@@ -21,6 +21,7 @@ pub struct Letter<'a> {
     words: OnceCell<Words>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
+    from_daemon: OnceCell<bool>,
 }
 
 /// The text of a message, cut where the returned mail begins.
@@ -39,6 +40,7 @@ impl<'a> Letter<'a> {
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
+            from_daemon: OnceCell::new(),
         }
     }
 
@@ -117,8 +119,10 @@ impl<'a> Letter<'a> {
             "mail delivery s",
             "microsoftexchange",
         ];
-        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
-        null || DAEMONS.iter().any(|name| self.from().contains(name))
+        *self.from_daemon.get_or_init(|| {
+            let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
+            null || DAEMONS.iter().any(|name| self.from().contains(name))
+        })
     }
 
     /// What the message says to people, in front of what it returns.

@@ -16,7 +16,7 @@ use super::address::{Address, canonical_domain};
 use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Diagnostic, Report};
 use super::event::{Event, Outcome, Source};
-use super::formats;
+use super::formats::{self, amazon_ses};
 use super::letter::{Letter, is_header_only};
 use super::received::Hop;
 use super::status::Class;
@@ -181,6 +181,9 @@ impl Reading {
         if self.returned.is_none() {
             self.returned = letter.returned().and_then(returned_in_words);
         }
+        if let Some(notification) = amazon_ses::read(letter) {
+            return self.notification(notification);
+        }
         if let Some((format, report)) = formats::read(letter) {
             self.format = Some(format);
             let kind = kind_of(&report);
@@ -191,6 +194,24 @@ impl Reading {
         let (kind, format) = other::kind(letter);
         self.format = format;
         kind
+    }
+
+    /// Takes what Amazon SES notifies of: as the only format, it has complaints and no returned mail.
+    fn notification(&mut self, notification: amazon_ses::Notification) -> Kind {
+        self.format = Some(amazon_ses::NAME);
+        self.returned = Some(Returned {
+            message_id: notification.message_id,
+            return_path: notification.source,
+            ..Returned::default()
+        });
+        match notification.content {
+            amazon_ses::Content::Status(report) => {
+                let kind = kind_of(&report);
+                self.report = Some(report);
+                kind
+            }
+            amazon_ses::Content::Complaint(feedback) => self.feedback(feedback),
+        }
     }
 
     fn delivery_status(&mut self, part: &MessagePart<'_>, letter: &Letter<'_>) -> Kind {
@@ -230,6 +251,11 @@ impl Reading {
             let to = self.returned.as_ref().and_then(|r| r.to.as_deref());
             feedback.recipients.extend(to.and_then(only_mailbox));
         }
+        self.feedback(feedback)
+    }
+
+    /// Takes feedback: a complaint, or something like one.
+    fn feedback(&mut self, feedback: FeedbackReport) -> Kind {
         let bad = feedback.recipients.iter().filter_map(|r| Address::parse(r).err());
         self.refused
             .extend(bad.map(|error| format!("Original-Rcpt-To: {error}")));

@@ -35,11 +35,19 @@ pub(super) fn mailbox(word: &str) -> Option<Address> {
 
 /// A recipient that was given up, with what was said of it. Blanks and line ends become single blanks.
 #[must_use]
-pub(super) fn failed(address: Address, said: &str) -> Recipient {
-    let text = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    let reply = Reply::parse(&text);
+pub(super) fn failed(address: Address, text: &str) -> Recipient {
     Recipient {
         final_recipient: Some(address),
+        ..said(text)
+    }
+}
+
+/// What was said of a recipient that was given up, whoever it is.
+#[must_use]
+pub(super) fn said(text: &str) -> Recipient {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reply = Reply::parse(&text);
+    Recipient {
         action: Some(Action::Failed),
         status: reply.status,
         diagnostic: (!text.is_empty()).then_some(Diagnostic { kind: None, text }),

@@ -6,46 +6,67 @@
 //! finds none declines, and never guesses.
 
 pub mod activehunter;
+pub mod amazon_ses;
+pub mod amazon_workmail;
 pub mod barracuda;
 pub mod biglobe;
 pub mod communigate;
 pub mod courier;
 pub mod dma;
+pub mod domino;
 pub mod dovecot;
+pub mod exchange_2003;
+pub mod exchange_2007;
 pub mod exim;
 pub mod fml;
+pub mod gmail;
+pub mod google_groups;
 pub mod groupwise;
 pub mod hmailserver;
 pub mod imail;
 pub mod interscan;
+pub mod ironport;
 pub mod james;
+pub mod kddi;
+pub mod mail_ru;
 pub mod mailenable;
 pub mod mailfoundry;
 pub mod mailman;
 pub mod mailmarshal;
 pub mod mcafee;
 pub mod mdaemon;
+pub mod messagelabs;
 pub mod messagingserver;
 pub mod mfilter;
+pub mod momentum;
 pub mod mtastatus;
 pub mod opensmtpd;
 pub mod postfix;
 pub mod postfix_notice;
 pub mod qmail;
+pub mod sendgrid;
 pub mod sendmail;
+pub mod smail;
 pub mod smartermail;
+pub mod smtpsvc;
 pub mod surfcontrol;
+pub mod united_internet;
+pub mod verizon;
 pub mod x1;
 pub mod x3;
 pub mod x6;
+pub mod yahoo;
+pub mod zoho;
 
 mod block;
 mod label;
+mod phrase;
 mod session;
 mod transcript;
 
 use super::dsn::{self, Report};
 use super::letter::Letter;
+pub use phrase::peel_recipient;
 
 /// One way of reporting.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +83,26 @@ pub struct Format {
 pub const FORMATS: &[Format] = &[
     postfix_notice::FORMAT,
     postfix_notice::SESSION,
+    yahoo::FORMAT,
+    google_groups::FORMAT,
+    gmail::FORMAT,
+    mail_ru::FORMAT,
+    united_internet::FORMAT,
+    zoho::FORMAT,
+    amazon_workmail::FORMAT,
+    sendgrid::FORMAT,
+    ironport::FORMAT,
+    messagelabs::FORMAT,
+    momentum::FORMAT,
+    domino::DOMINO,
+    domino::NOTES,
+    kddi::KDDI,
+    kddi::EZWEB,
+    verizon::FORMAT,
+    smail::FORMAT,
+    exchange_2007::FORMAT,
+    exchange_2003::FORMAT,
+    smtpsvc::FORMAT,
     activehunter::FORMAT,
     barracuda::FORMAT,
     biglobe::FORMAT,

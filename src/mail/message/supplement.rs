@@ -1,6 +1,7 @@
 //! Notifications (RFC 3464) that leave out what they are for: recipients without an address, without what
-//! was said, or with its first line only; and the SMTP command that was answered, for which there is no
-//! field. Where the words of the same message tell, they fill the gaps; what a field says stands.
+//! was said or done, or with its first line only; and the SMTP command that was answered, for which there
+//! is no field. Where the words of the same message tell, they fill the gaps; what a field says stands. A
+//! reply that a gateway has framed in words of its own is bared.
 
 use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::dsn::{Diagnostic, Recipient, Report};
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 /// Fills the gaps of a report from the words beside it.
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     report.recipients.iter_mut().for_each(name_original);
+    report.recipients.iter_mut().for_each(formats::peel_recipient);
     if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
     }
@@ -63,26 +65,24 @@ fn name_original(recipient: &mut Recipient) {
 
 /// Whether the words may tell more of a recipient.
 fn has_gap(recipient: &Recipient) -> bool {
-    recipient.final_recipient.is_none() || recipient.command.is_none() || says_nothing(&recipient.diagnostic)
+    recipient.final_recipient.is_none()
+        || recipient.command.is_none()
+        || (recipient.action.is_none() && recipient.status.is_none())
+        || recipient.diagnostic.as_ref().is_none_or(is_silent)
 }
 
-/// Whether a diagnostic is none: empty, or a bare number such as a program's exit code.
-fn says_nothing(diagnostic: &Option<Diagnostic>) -> bool {
-    let text = diagnostic.as_ref().map_or("", |d| d.text.trim());
-    text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit())
+/// Whether a diagnostic is none: empty, or nothing but codes (`smtp; 550`) or a program's exit code.
+fn is_silent(diagnostic: &Diagnostic) -> bool {
+    !diagnostic.text.contains(|c: char| c.is_alphabetic())
 }
 
 /// Fills the gaps about one recipient.
 fn fill(recipient: &mut Recipient, told: &Recipient) {
-    let text = |r: &Recipient| r.diagnostic.as_ref().map(|d| d.text.clone()).unwrap_or_default();
-    let (given, words) = (text(recipient), text(told));
-    if says_nothing(&recipient.diagnostic) && !words.is_empty() {
-        recipient.diagnostic.clone_from(&told.diagnostic);
-    } else if words.len() > given.len() && words.starts_with(given.as_str()) {
-        // The field holds the first line of a reply only.
-        if let Some(diagnostic) = &mut recipient.diagnostic {
-            diagnostic.text = words;
-        }
+    if let Some(words) = &told.diagnostic {
+        recipient.diagnostic = Some(match recipient.diagnostic.take() {
+            Some(field) => joined(field, words),
+            None => words.clone(),
+        });
     }
     let code = |r: &Recipient| r.diagnostic.as_ref().and_then(|d| d.reply().code);
     recipient.action = recipient.action.or(told.action);
@@ -97,4 +97,26 @@ fn fill(recipient: &mut Recipient, told: &Recipient) {
     if recipient.remote_mta.is_none() && code(told).is_some() {
         recipient.remote_mta.clone_from(&told.remote_mta);
     }
+}
+
+/// What the field says; where that is the first line of what the words say, all of it; and where it is
+/// nothing but codes, with the words after them, unless these have codes of their own.
+fn joined(field: Diagnostic, words: &Diagnostic) -> Diagnostic {
+    let (given, told) = (field.text.trim(), words.text.as_str());
+    if !is_silent(&field) {
+        let begun = told.len() > given.len() && told.starts_with(given);
+        return if begun { Diagnostic { text: words.text.clone(), ..field } } else { field };
+    }
+    let (code, reply) = (field.reply().code, words.reply());
+    let repeats = reply.code.is_some() || (code.is_none() && reply.status.is_some());
+    // A number that is no reply's code is a program's exit code.
+    let means_nothing = code.is_none() && field.reply().status.is_none();
+    if told.is_empty() {
+        return field;
+    }
+    if means_nothing || repeats {
+        return words.clone();
+    }
+    let text = format!("{given} {told}");
+    Diagnostic { text, ..field }
 }
