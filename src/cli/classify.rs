@@ -6,9 +6,9 @@ use crate::config::Settings;
 use crate::engine::classify::{classify, judge};
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
-use crate::engine::verdict::Verdict;
+use crate::engine::verdict::{Cause, Remedy, Verdict};
 use crate::mail::event::{Event, Source};
-use crate::mail::message::{self, Envelope, Kind};
+use crate::mail::message::{self, Envelope, Kind, Mention};
 use crate::mail::reply::Reply;
 use clap::Args;
 use serde::Serialize;
@@ -132,6 +132,7 @@ fn one(path: &Path, rules: &RuleSet, providers: &Providers) -> anyhow::Result<()
         recipients: events
             .iter()
             .map(|event| recipient(event, rules, providers))
+            .chain(reading.mentions().iter().map(mentioned))
             .collect(),
     };
     say!("{}", serde_json::to_string(&line)?);
@@ -151,6 +152,31 @@ fn recipient<'a>(event: &Event, rules: &RuleSet, providers: &'a Providers) -> Re
         reply: event.reply.to_string(),
         provider: host.and_then(|h| providers.of_host(h)).map(|p| p.id.as_str()),
         verdict: verdict.into(),
+    }
+}
+
+/// Somebody of whom a message speaks without making an event of it: nothing comes of it either.
+fn mentioned<'a>(mention: &Mention<'_>) -> RecipientLine<'a> {
+    let (action, cause) = match mention.answers {
+        true => ("auto_reply", Cause::AutoReply),
+        false => ("auth_failure", Cause::AuthFailed),
+    };
+    RecipientLine {
+        address: mention.address.to_string(),
+        original_address: None,
+        action,
+        code: None,
+        status: None,
+        reply: mention.text.to_owned(),
+        provider: None,
+        verdict: VerdictLine {
+            cause: cause.name(),
+            sub_cause: None,
+            scope: cause.scope().name(),
+            permanent: false,
+            remedy: Remedy::None.name(),
+            rule: "outcome.none".to_owned(),
+        },
     }
 }
 

@@ -7,7 +7,9 @@
 //! header fields (RFC 5322) begins. Nothing in the returned mail is ever read as the reporter's words:
 //! anybody can write it. Reading never fails; what is missing is empty.
 
+use super::address::Address;
 use super::dsn::clean;
+use super::html;
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -102,11 +104,30 @@ impl<'a> Letter<'a> {
         }
     }
 
+    /// The mailbox in `From`, decoded; `None` where there is none.
+    #[must_use]
+    pub fn author(&self) -> Option<Address> {
+        let from = self.field("From")?;
+        let named = match (from.rfind('<'), from.rfind('>')) {
+            (Some(start), Some(end)) if start < end => &from[start + 1..end],
+            _ => from.split([' ', '(']).find(|word| word.contains('@'))?,
+        };
+        Address::parse(named).ok()
+    }
+
     /// Whether the mail system itself seems to write: nobody as `Return-Path`, or `MAILER-DAEMON`,
     /// `postmaster` and the like in `From`. Anyone may claim so: it tells a format, and proves nothing.
     #[must_use]
     pub fn is_from_daemon(&self) -> bool {
-        const DAEMONS: [&str; 9] = [
+        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
+        null || self.is_from_daemon_by_name()
+    }
+
+    /// As [`Letter::is_from_daemon`], by `From` alone: people's automatic answers have nobody as their
+    /// `Return-Path` too (RFC 3834 §3.3). Nobody in `From` is a daemon.
+    #[must_use]
+    pub fn is_from_daemon_by_name(&self) -> bool {
+        const DAEMONS: [&str; 16] = [
             "mailer-daemon",
             "mailer_daemon",
             "mailerdaemon",
@@ -116,9 +137,16 @@ impl<'a> Letter<'a> {
             "mail.delivery.system",
             "mail delivery s",
             "microsoftexchange",
+            "mail system",
+            "mail delivery",
+            "mailer daemon",
+            "mail router",
+            "mailsystem",
+            "mdaemon@",
+            "mail administrator",
         ];
-        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
-        null || DAEMONS.iter().any(|name| self.from().contains(name))
+        let from = self.from();
+        from.is_empty() || from == "<>" || DAEMONS.iter().any(|name| from.contains(name))
     }
 
     /// What the message says to people, in front of what it returns.
@@ -173,15 +201,24 @@ impl<'a> Letter<'a> {
                 true
             }
             PartType::Message(_) => false,
-            PartType::Text(words) if !is_header_only(part) => {
+            PartType::Text(_) if is_header_only(part) => false,
+            // A part that was cut off in its middle counts as text, whatever it is.
+            PartType::Text(_)
+                if part
+                    .content_type()
+                    .is_some_and(|t| t.ctype().eq_ignore_ascii_case("message")) =>
+            {
+                true
+            }
+            PartType::Text(words) if !html::is_html(words) => {
                 append(words, text);
                 true
             }
-            PartType::Html(html) => {
-                append(&mail_parser::decoders::html::html_to_text(html), text);
+            PartType::Text(html) | PartType::Html(html) => {
+                let html = &html[..html.floor_char_boundary(4 * MAX_WORDS)];
+                append(&html::text(html), text);
                 true
             }
-            PartType::Text(_) => false,
             _ => true,
         }
     }

@@ -5,6 +5,7 @@
 //! only. They are asked in the order of [`FORMATS`]; the first that finds a recipient wins. A reader that
 //! finds none declines, and never guesses.
 
+pub mod generic;
 pub mod postfix;
 pub mod qmail;
 
@@ -25,7 +26,7 @@ pub struct Format {
 }
 
 /// All of them, the most particular first.
-pub const FORMATS: &[Format] = &[qmail::FORMAT];
+pub const FORMATS: &[Format] = &[qmail::FORMAT, generic::FORMAT];
 
 /// Reads a message in the first format that finds a recipient in it.
 #[must_use]

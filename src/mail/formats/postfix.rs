@@ -9,6 +9,7 @@
 //! read as far as they go.
 
 use crate::mail::reply::{Reply, ReplyCode};
+use std::collections::HashMap;
 
 /// Why, in Postfix's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,16 +88,20 @@ impl Reason {
 /// recipient, perhaps with `(expanded from <alias>)`. The delivery status beside them does not tell it. Lines end
 /// in LF.
 #[must_use]
-pub fn answered_in_notice(notice: &str, recipient: &str) -> Option<String> {
-    notice.split("\n\n").find_map(|paragraph| {
-        let rest = paragraph.trim_start().strip_prefix('<')?;
-        let (address, rest) = (rest.get(..recipient.len())?, rest.get(recipient.len()..)?);
-        if !address.eq_ignore_ascii_case(recipient) {
-            return None;
+pub fn answered_in_notice(notice: &str) -> HashMap<String, String> {
+    let mut answered = HashMap::new();
+    for paragraph in notice.split("\n\n") {
+        let told = paragraph.trim_start().strip_prefix('<').and_then(|rest| {
+            let end = rest.find(">: ").into_iter().chain(rest.find("> (")).min()?;
+            let (address, rest) = (&rest[..end], &rest[end..]);
+            let (_, reason) = rest.split_once(": ")?;
+            Some((address.to_ascii_lowercase(), parse_reason(reason).answered()?))
+        });
+        if let Some((address, command)) = told {
+            answered.entry(address).or_insert(command);
         }
-        let (_, reason) = rest.strip_prefix('>')?.split_once(": ")?;
-        parse_reason(reason).answered()
-    })
+    }
+    answered
 }
 
 /// Reads one reason; never fails (see the head of this file). Line breaks count as blanks.
@@ -328,12 +333,13 @@ mod tests {
                       mx.x.test[192.0.2.1] said:\r\n    550 5.1.1 gone (in reply to RCPT TO command)\r\n\r\n<eve@x.test>: \
                       host mx.x.test[192.0.2.1] refused to talk to me: 554 no\r\n";
         let notice = notice.replace('\r', "");
-        let answered = |recipient| answered_in_notice(&notice, recipient);
+        let told = answered_in_notice(&notice);
+        let answered = |recipient: &str| told.get(recipient).cloned();
         assert_eq!(answered("ann@x.test").as_deref(), Some("MAIL FROM"));
         assert_eq!(answered("bob@x.test").as_deref(), Some("RCPT TO"));
         assert_eq!(answered("eve@x.test").as_deref(), Some("greeting"));
         assert_eq!(answered("b@x.test"), None);
-        assert_eq!(answered_in_notice("", "a@b"), None);
+        assert!(answered_in_notice("").is_empty());
     }
 
     fn shown(text: &str) -> String {

@@ -6,8 +6,11 @@ use super::super::dsn::{self, Diagnostic, Report, clean};
 use super::super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use super::super::formats::postfix::{answered_in_notice, parse_reason};
 use super::super::reply::Reply;
-use super::{Envelope, Reading, outcome, unbracket};
+use super::original::Origin;
+use super::{Answer, Envelope, Reading, outcome, unbracket};
 use jiff::Timestamp;
+use std::cell::OnceCell;
+use std::collections::HashMap;
 
 /// What all events of one message share.
 pub(super) struct Frame<'a> {
@@ -19,6 +22,9 @@ pub(super) struct Frame<'a> {
     source: Source,
     at: Timestamp,
     own: bool,
+    origin: Origin,
+    /// The commands that a notice of Postfix's says were answered, by recipient.
+    answered: OnceCell<HashMap<String, String>>,
 }
 
 impl<'a> Frame<'a> {
@@ -41,12 +47,14 @@ impl<'a> Frame<'a> {
             source,
             at: reading.date.filter(|_| own).unwrap_or(received_at),
             own,
+            origin: Origin::of(reading, envelope, own),
+            answered: OnceCell::new(),
         }
     }
 
     pub(super) fn status(&self, report: &Report, recipient: &dsn::Recipient, index: usize) -> Option<Event> {
         let address = recipient.final_recipient.clone()?;
-        let original = recipient.original_recipient.clone();
+        let original = self.origin.address(recipient);
         let (reply, command) = recipient.diagnostic.as_ref().map(said).unwrap_or_default();
         let evidence = if self.own && recipient.diagnostic.as_ref().is_some_and(is_echo) {
             Evidence::Repeat
@@ -68,7 +76,7 @@ impl<'a> Frame<'a> {
                 .command
                 .clone()
                 .or(command)
-                .or_else(|| answered_in_notice(self.reading.notice.as_deref()?, &address.to_string())),
+                .or_else(|| self.answered(&address)),
             reply,
             reported_status: recipient.status,
             reporting_mta: report.reporting_mta.clone(),
@@ -95,6 +103,25 @@ impl<'a> Frame<'a> {
             own: false,
             ..self.event(b"arf", Address::parse(recipient).ok()?, index)
         })
+    }
+
+    /// What an automatic answer says of its author: kept and shown, never acts.
+    pub(super) fn answer(&self, answer: &Answer) -> Option<Event> {
+        Some(Event {
+            outcome: Outcome::AutoReply,
+            reply: Reply {
+                text: answer.text.clone(),
+                ..Reply::default()
+            },
+            own: false,
+            ..self.event(b"answer", answer.address.clone()?, 0)
+        })
+    }
+
+    fn answered(&self, recipient: &Address) -> Option<String> {
+        let notice = self.reading.notice.as_deref()?;
+        let answered = self.answered.get_or_init(|| answered_in_notice(notice));
+        answered.get(&recipient.to_string().to_ascii_lowercase()).cloned()
     }
 
     fn event(&self, kind: &[u8], recipient: Address, index: usize) -> Event {
