@@ -191,10 +191,16 @@ pub fn fields(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-/// Names a recipient of whom the reporter gave no `Final-Recipient`: by the address that it really tried
-/// (sendmail's `X-Actual-Recipient`), or else by the one mailed.
+/// Names a recipient of whom the reporter gave no `Final-Recipient`, or one at a host of its own without a
+/// domain: by the address that it really tried (sendmail's `X-Actual-Recipient`), or else by the one mailed.
 fn complete(recipient: &mut Recipient) {
-    if recipient.final_recipient.is_some() {
+    let is_public = |address: &Address| address.domain().contains(['.', '[', ':']);
+    let mailed_is_public = recipient.original_recipient.as_ref().is_some_and(is_public);
+    if recipient
+        .final_recipient
+        .as_ref()
+        .is_some_and(|a| is_public(a) || !mailed_is_public)
+    {
         return;
     }
     let actual = recipient

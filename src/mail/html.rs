@@ -237,7 +237,7 @@ mod tests {
                 "<a@b.test>: 550 no 'x' &bogus; &",
             ),
             ("<a@b.test>: 5 < 6", "<a@b.test>: 5 < 6"),
-            ("<pre>a\n  b</pre>", "a\n b\n"),
+            ("<pre>a\n  b</pre>c", "a\nb\nc"),
             ("<style>p{}</style>a<!-- <b>no</b> -->b<script>1<2</script>", "ab"),
             ("<a href=\"mailto:x@y.test\">x@y.test</a>", "x@y.test"),
             ("a <b", "a <b"),

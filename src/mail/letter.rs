@@ -11,7 +11,6 @@ use super::address::Address;
 use super::dsn::clean;
 use super::html;
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
-use std::borrow::Cow;
 use std::cell::OnceCell;
 
 /// The longest run of words that is read, in octets: a bounce about thousands of recipients fits.
@@ -252,14 +251,23 @@ pub fn is_header_only(part: &MessagePart<'_>) -> bool {
         .any(|s| is_type(part, "text", s) || is_type(part, "message", s))
 }
 
-/// Appends words with plain line ends, as far as they fit.
+/// Appends words with plain line ends and without control characters, as far as they fit.
 fn append(words: &str, text: &mut String) {
     let room = MAX_WORDS.saturating_sub(text.len());
     let words = &words[..words.floor_char_boundary(room)];
-    if words.contains('\r') {
-        // CR alone ends a line too, in files that an old system wrote.
-        let lf: Cow<'_, str> = words.replace("\r\n", "\n").into();
-        text.push_str(&lf.replace('\r', "\n"));
+    // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
+    let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
+    if words.bytes().any(suspicious) {
+        let mut rest = words.chars().peekable();
+        while let Some(c) = rest.next() {
+            match c {
+                // CR alone ends a line too, in files that an old system wrote.
+                '\r' if rest.peek() == Some(&'\n') => {}
+                '\r' | '\n' => text.push('\n'),
+                c if c.is_control() => text.push(' '),
+                c => text.push(c),
+            }
+        }
     } else {
         text.push_str(words);
     }
@@ -393,6 +401,17 @@ mod tests {
             assert_eq!(words, "<a@b.test>:\nno such user\n\n", "{border}");
             assert_eq!(returned.as_deref(), Some(&*format!("{mail}\n")), "{border}");
         }
+    }
+
+    #[test]
+    fn lines_end_in_lf_and_control_characters_are_blanks() {
+        assert_eq!(cut("a\r\nb\rc\n\td\u{e}e\u{85}f").0, "a\nb\nc\n d e f\n");
+    }
+
+    #[test]
+    fn html_is_reduced_to_its_words_whatever_it_is_called() {
+        let (words, _) = cut("<html><body><p>Not delivered to<br>&lt;a@b.test&gt;</p></body></html>");
+        assert_eq!(words, "Not delivered to\n<a@b.test>\n\n");
     }
 
     #[test]

@@ -240,7 +240,9 @@ fn heading(line: &str) -> Option<(Address, &str)> {
     let line = line.trim_start_matches(['*', '-', '•', '·', ' ', '\t']);
     let (address, rest) = leading(line)?;
     let rest = rest.trim_start();
-    let ends = rest.is_empty() || rest.starts_with([':', '-', '(', ';', ',', '.', '=', '\u{2013}']);
+    let ends = rest.is_empty()
+        || rest.starts_with("on ")
+        || rest.starts_with([':', '-', '(', ';', ',', '.', '=', '\u{2013}']);
     (ends || wording::fails(rest) || wording::tells_why(rest)).then_some((address, rest))
 }
 

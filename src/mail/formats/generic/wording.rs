@@ -437,6 +437,22 @@ const LABELS: &[&str] = &[
     "modtager",
 ];
 
+const BOILERPLATE: &[&str] = &[
+    "automatically generated",
+    "created automatically",
+    "delivery status notification",
+    "do not reply",
+    "automatisch erstellt",
+    "automatisch generiert",
+    "générée automatiquement",
+    "généré automatiquement",
+    "generado automáticamente",
+    "generato automaticamente",
+    "gerada automaticamente",
+    "自動的に",
+    "自动生成",
+];
+
 fn contains_any(text: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| text.contains(phrase))
 }
@@ -469,6 +485,11 @@ pub(super) fn delays(subject: &str, words: &str) -> bool {
 /// Whether a line tells whom to write to, or repeats a field of the returned mail.
 pub(super) fn invites(line: &str) -> bool {
     line.contains('@') && contains_any(&line.to_lowercase(), INVITES)
+}
+
+/// Whether a line only introduces the notice.
+pub(super) fn is_boilerplate(line: &str) -> bool {
+    contains_any(&line.to_lowercase(), BOILERPLATE)
 }
 
 /// Whether a label announces a recipient.
