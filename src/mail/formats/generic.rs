@@ -17,8 +17,10 @@ use crate::mail::address::{Address, AddressKey, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 use crate::mail::reply::Reply;
+use crate::mail::status::Class;
 use mail_parser::MessageParser;
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 
 /// The format.
 pub const FORMAT: Format = Format {
@@ -39,13 +41,13 @@ fn tell(letter: &Letter<'_>) -> bool {
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
-    let lines: Vec<&str> = letter.words().lines().map(str::trim).take(MAX_LINES).collect();
-    let strangers = strangers(letter);
     let mut found = Found {
-        lines: &lines,
-        strangers,
+        lines: letter.words().lines().map(str::trim).take(MAX_LINES).collect(),
+        strangers: strangers(letter),
         seen: HashSet::new(),
         recipients: Vec::new(),
+        replies: OnceCell::new(),
+        sentence: OnceCell::new(),
     };
     found.in_header(letter);
     found.in_lines(transcript);
@@ -57,13 +59,16 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     if found.recipients.is_empty() {
         found.in_returned(letter);
     }
+    let mut recipients = found.recipients;
+    if recipients.is_empty() {
+        return None;
+    }
     let action = match wording::delays(letter.subject(), letter.words()) {
         true => Action::Delayed,
         false => Action::Failed,
     };
-    let mut recipients = found.recipients;
     recipients.iter_mut().for_each(|r| r.action = Some(action));
-    (!recipients.is_empty()).then(|| Report {
+    Some(Report {
         recipients,
         ..Report::default()
     })
@@ -74,26 +79,52 @@ type Finder = for<'a> fn(&'a str) -> Option<(Address, &'a str)>;
 
 /// What has been found so far.
 struct Found<'a> {
-    lines: &'a [&'a str],
+    lines: Vec<&'a str>,
     strangers: HashSet<AddressKey>,
     seen: HashSet<AddressKey>,
     recipients: Vec<Recipient>,
+    /// The lines that hold a server's reply, and where in them it begins.
+    replies: OnceCell<Vec<(usize, usize)>>,
+    /// The sentence that says why, if any does.
+    sentence: OnceCell<String>,
 }
 
 impl Found<'_> {
     fn in_header(&mut self, letter: &Letter<'_>) {
+        let mut lines = HashMap::new();
         for field in letter.fields("X-Failed-Recipients") {
+            if lines.is_empty() {
+                lines = self.named();
+            }
             for address in field.split(',').filter_map(block::mailbox) {
+                let key = address.key(LocalPart::Fold);
                 // The system itself names them: whoever they are, it is about them.
-                self.strangers.remove(&address.key(LocalPart::Fold));
-                let at = self.line_of(&address);
+                self.strangers.remove(&key);
+                let at = lines.get(&key).copied();
                 self.add(address, at, "");
             }
         }
     }
 
+    /// The first line that names each address.
+    fn named(&self) -> HashMap<AddressKey, usize> {
+        let mut named = HashMap::new();
+        for (at, line) in self
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.contains('@'))
+        {
+            for address in line.split_whitespace().filter_map(block::mailbox) {
+                named.entry(address.key(LocalPart::Fold)).or_insert(at);
+            }
+        }
+        named
+    }
+
     fn in_lines(&mut self, finder: Finder) {
-        for (at, line) in self.lines.iter().enumerate() {
+        for at in 0..self.lines.len() {
+            let line = self.lines[at];
             let about = finder(line).filter(|_| !wording::invites(line));
             if let Some((address, rest)) = about {
                 self.add(address, Some(at), rest);
@@ -125,13 +156,6 @@ impl Found<'_> {
         }
     }
 
-    fn line_of(&self, address: &Address) -> Option<usize> {
-        let text = address.to_string().to_ascii_lowercase();
-        self.lines
-            .iter()
-            .position(|line| line.len() >= text.len() && line.to_ascii_lowercase().contains(&text))
-    }
-
     fn add(&mut self, address: Address, at: Option<usize>, rest: &str) {
         let key = address.key(LocalPart::Fold);
         let known = self.strangers.contains(&key) || self.seen.contains(&key);
@@ -148,26 +172,35 @@ impl Found<'_> {
         let rest = rest.trim_start_matches([':', '-', '>', ')', ',', ';', '.', ' ', '\t', '(']);
         let behind = at.map(|at| self.paragraph(at)).unwrap_or_default();
         let own = format!("{rest} {behind}");
-        if let Some(reply) = reply_in(&own) {
-            return reply.to_owned();
+        if let Some(start) = reply_in(&own) {
+            return own[start..].to_owned();
         }
-        let start = at.unwrap_or(0);
-        let after = self.lines.iter().enumerate().skip(start);
-        let before = self.lines.iter().enumerate().take(start).rev();
-        if let Some((at, reply)) = after
-            .chain(before)
-            .find_map(|(at, line)| Some((at, reply_in(line)?)))
-        {
-            return format!("{reply} {}", self.paragraph(at));
+        if let Some((at, start)) = self.nearest_reply(at.unwrap_or(0)) {
+            return format!("{} {}", &self.lines[at][start..], self.paragraph(at));
         }
-        if own.trim().chars().filter(|c| c.is_alphabetic()).count() > 5 {
+        if own.chars().filter(|c| c.is_alphabetic()).count() > 5 {
             return own;
         }
-        let sentence = self
-            .lines
-            .iter()
-            .find(|line| wording::tells_why(line) && !wording::invites(line));
-        let sentence = sentence.or_else(|| self.lines.iter().find(|line| wording::fails(line)));
+        self.sentence.get_or_init(|| self.find_sentence()).clone()
+    }
+
+    /// The server's reply that stands next behind a line, or else last before it.
+    fn nearest_reply(&self, at: usize) -> Option<(usize, usize)> {
+        let replies = self.replies.get_or_init(|| {
+            let lines = self.lines.iter().enumerate();
+            lines
+                .filter_map(|(at, line)| Some((at, reply_in(line)?)))
+                .collect()
+        });
+        let next = replies.partition_point(|&(line, _)| line < at);
+        replies.get(next).or_else(|| replies[..next].last()).copied()
+    }
+
+    fn find_sentence(&self) -> String {
+        let is_words = |line: &&&str| !line.starts_with("--") && !wording::is_boilerplate(line);
+        let lines = || self.lines.iter().filter(is_words);
+        let sentence = lines().find(|line| wording::tells_why(line) && !wording::invites(line));
+        let sentence = sentence.or_else(|| lines().find(|line| wording::fails(line)));
         sentence.map(|&line| line.to_owned()).unwrap_or_default()
     }
 
@@ -276,25 +309,28 @@ fn leading(text: &str) -> Option<(Address, &str)> {
     Some((address, rest.trim_start_matches(['"', '\'', '>', ']'])))
 }
 
-/// A server's reply within a text, from its code on: three digits of a failure with words behind them, or an
-/// enhanced status.
-fn reply_in(text: &str) -> Option<&str> {
+/// Where in a text a server's reply begins: three digits of a failure with words behind them, or an enhanced
+/// status.
+fn reply_in(text: &str) -> Option<usize> {
+    /// As much of a reply as tells that it is one.
+    const ENOUGH: usize = 80;
     let mut at = 0;
     for word in text.split_inclusive(char::is_whitespace) {
-        let start = at + word.len()
-            - word
-                .trim_start_matches(['(', '"', '\'', '<', '[', ':', '#'])
-                .len();
+        let bare = word.trim_start_matches(['(', '"', '\'', '<', '[', ':', '#']);
+        let start = at + word.len() - bare.len();
         at += word.len();
-        let found = text.get(start..)?;
+        if !bare.starts_with(['4', '5']) {
+            continue;
+        }
+        let found = &text[start..text.floor_char_boundary(start + ENOUGH)];
         let reply = Reply::parse(found);
         let fails = reply
             .code
             .is_some_and(|code| code.is_permanent() || code.is_transient())
-            || (reply.code.is_none() && reply.status.is_some_and(|s| s.class() as u16 >= 4));
+            || (reply.code.is_none() && reply.status.is_some_and(|s| s.class() != Class::Success));
         let says = reply.text.chars().filter(|c| c.is_alphabetic()).count() > 2;
         if fails && says && (reply.status.is_some() || starts_like_reply(found)) {
-            return Some(found);
+            return Some(start);
         }
     }
     None
@@ -347,7 +383,7 @@ mod tests {
             ("", None),
         ];
         for (text, reply) in table {
-            assert_eq!(reply_in(text), reply, "{text}");
+            assert_eq!(reply_in(text).map(|at| &text[at..]), reply, "{text}");
         }
     }
 
