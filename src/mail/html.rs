@@ -108,13 +108,13 @@ impl Text {
         if name.eq_ignore_ascii_case("pre") {
             self.in_pre = !closes;
         }
-        if BLOCK.iter().any(|known| is(&known)) {
+        if BLOCK.iter().any(is) {
             self.line_ends();
             // A paragraph stands apart.
             if name.eq_ignore_ascii_case("p") && closes && !self.text.ends_with("\n\n") {
                 self.text.push('\n');
             }
-        } else if ["td", "th"].iter().any(|known| is(&known)) {
+        } else if ["td", "th"].iter().any(is) {
             self.blank();
         }
         match HIDDEN.iter().find(|known| is(known)).filter(|_| !closes) {

@@ -349,9 +349,9 @@ fn begins_header(text: &str) -> bool {
             break;
         };
         let is = |known: &&str| name.eq_ignore_ascii_case(known);
-        if TRACE.iter().any(|known| is(&known)) {
+        if TRACE.iter().any(is) {
             traces += 1;
-        } else if COMMON.iter().any(|known| is(&known)) {
+        } else if COMMON.iter().any(is) {
             common += 1;
         } else if !name.contains('-') && traces + common == 0 {
             break;

@@ -102,11 +102,10 @@ fn traces(reading: &Reading, envelope: Envelope<'_>) -> Vec<Address> {
         .collect()
 }
 
-/// Whom the author named.
+/// Whom the author named, unless that is the list which distributed the mail.
 fn named(reading: &Reading) -> Vec<Address> {
-    let to = reading
-        .returned
-        .as_ref()
+    let returned = reading.returned.as_ref().filter(|r| !r.from_list);
+    let to = returned
         .and_then(|returned| returned.to.as_deref())
         .unwrap_or_default();
     let one = |text: &str| {

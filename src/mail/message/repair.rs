@@ -1,16 +1,20 @@
-//! Messages whose framing is broken in a common way, made such that their parts can be found: lines that end
-//! in CR alone, and a multipart (RFC 2046) that names a boundary which never comes, or none.
+//! Messages whose framing is broken, made such that their parts can be found: lines that end in CR alone, a
+//! multipart (RFC 2046) that names a boundary which never comes, or none, and parts within parts without end.
 //!
 //! What is whole costs one look; what cannot be mended stays as it is.
 
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 
-/// Below this size nothing is worth counting.
-const SMALL: usize = 64 * 1024;
-/// The number of multiparts that are read. For each whose boundary never comes the parser looks at all that
-/// follows: without a limit the cost would grow with the square of the size. Reports stand in front.
+/// The number of `Content-Type` fields that are read, and with it how deep parts nest. The parser keeps each
+/// message within another by itself, and lets go of them one inside the other: without a limit a mail could
+/// exhaust the stack.
+const MAX_TYPES: usize = 200;
+/// The number of multiparts that are read in a mail of some size. For each whose boundary never comes the parser
+/// looks at all that follows: without a limit the cost would grow with the square of the size.
 const MAX_MULTIPARTS: usize = 32;
+/// Below this size that is no matter.
+const SMALL: usize = 64 * 1024;
 /// How far into a body its first boundary is looked for.
 const MAX_PREAMBLE: usize = 16 * 1024;
 
@@ -23,18 +27,27 @@ pub(super) fn lines(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(raw.iter().map(lf).collect())
 }
 
-/// As much of a message as is read for its parts.
+/// As much of a message as is read for its parts. Reports stand in front, so that what is cut off is some of
+/// the returned mail.
 pub(super) fn readable(raw: &[u8]) -> &[u8] {
-    const REST: &[u8] = b"ultipart";
-    if raw.len() < SMALL {
-        return raw;
+    let raw = before(raw, (b"content-t", b'y', b"pe"), MAX_TYPES);
+    match raw.len() {
+        ..SMALL => raw,
+        _ => before(raw, (b"multi", b'p', b"art"), MAX_MULTIPARTS),
     }
-    let starts = memchr::memchr2_iter(b'm', b'M', raw).filter(|&at| {
-        raw.get(at + 1..=at + REST.len())
-            .is_some_and(|found| found.eq_ignore_ascii_case(REST))
+}
+
+/// What stands in front of one occurrence too many of a word, whatever its case. The word is given around its
+/// rarest letter.
+fn before<'a>(raw: &'a [u8], (head, rare, tail): (&[u8], u8, &[u8]), most: usize) -> &'a [u8] {
+    let is =
+        |found: Option<&[u8]>, known: &[u8]| found.is_some_and(|found| found.eq_ignore_ascii_case(known));
+    let mut starts = memchr::memchr2_iter(rare, rare.to_ascii_uppercase(), raw).filter_map(|at| {
+        let start = at.checked_sub(head.len())?;
+        let whole = is(raw.get(start..at), head) && is(raw.get(at + 1..=at + tail.len()), tail);
+        whole.then_some(start)
     });
-    let mut starts = starts.skip(MAX_MULTIPARTS);
-    starts.next().map_or(raw, |end| &raw[..end])
+    starts.nth(most).map_or(raw, |end| &raw[..end])
 }
 
 /// The message with the boundary that its parts really have; `None` where it needs none, or has none.
@@ -132,5 +145,11 @@ mod tests {
             MAX_MULTIPARTS * part.len() + "Content-Type: ".len()
         );
         assert_eq!(readable(part), part);
+        let part = b"Content-type: message/rfc822\n\n";
+        assert_eq!(readable(&part.repeat(MAX_TYPES)).len(), MAX_TYPES * part.len());
+        assert_eq!(
+            readable(&part.repeat(MAX_TYPES + 9)).len(),
+            MAX_TYPES * part.len()
+        );
     }
 }

@@ -190,7 +190,7 @@ pub(super) fn is_boilerplate(line: &str) -> bool {
 pub(super) fn labels(label: &str) -> bool {
     let label = label.to_lowercase();
     let label = label.trim_matches(|c: char| !c.is_alphanumeric());
-    LABELS.iter().any(|known| label == *known)
+    LABELS.contains(&label)
         || ["recipient", "empfänger", "destinat", "получател"]
             .iter()
             .any(|k| label.contains(k))
