@@ -16,8 +16,9 @@ use crate::engine::classify::judge;
 use crate::engine::heard::Heard;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
+use crate::engine::verdict::{Cause, Remedy, Verdict};
 use crate::mail::event::{Event, Source};
-use crate::mail::message::{self, Envelope};
+use crate::mail::message::{self, Envelope, Mention, Reading};
 use crate::mail::reply::{Reply, ReplyCode};
 use clap::Args;
 use line::{MessageLine, RecipientLine, ReplyLine, VerdictLine};
@@ -153,7 +154,7 @@ impl Clerk<'_> {
             source,
             kind: line::kind(reading.kind),
             format: reading.format,
-            recipients: recipients(self.rules, self.providers, &events),
+            recipients: recipients(self.rules, self.providers, &reading, &events),
         };
         self.output.message(&line).map_err(Trouble::Output)
     }
@@ -202,13 +203,16 @@ impl Clerk<'_> {
     }
 }
 
-/// Whom a message is about. For now that is whom its events are about: what makes no event (an automatic
-/// answer) names nobody.
-fn recipients<'a>(rules: &RuleSet, providers: &'a Providers, events: &[Event]) -> Vec<RecipientLine<'a>> {
-    events
-        .iter()
-        .map(|event| recipient(rules, providers, event))
-        .collect()
+/// Whom a message is about: whom its events are about, and of whom it speaks without making one.
+fn recipients<'a>(
+    rules: &RuleSet,
+    providers: &'a Providers,
+    reading: &Reading,
+    events: &[Event],
+) -> Vec<RecipientLine<'a>> {
+    let mentions = reading.mentions();
+    let judged = events.iter().map(|event| recipient(rules, providers, event));
+    judged.chain(mentions.iter().map(mentioned)).collect()
 }
 
 fn recipient<'a>(rules: &RuleSet, providers: &'a Providers, event: &Event) -> RecipientLine<'a> {
@@ -224,6 +228,33 @@ fn recipient<'a>(rules: &RuleSet, providers: &'a Providers, event: &Event) -> Re
         reply: Some(event.reply.to_string()).filter(|reply| !reply.is_empty()),
         provider: host.and_then(|host| id_of(providers, host)),
         verdict: VerdictLine(verdict),
+    }
+}
+
+/// Somebody of whom a message speaks without making an event of it: nothing comes of it either.
+fn mentioned<'a>(mention: &Mention<'_>) -> RecipientLine<'a> {
+    let cause = match mention.answers {
+        true => Cause::AutoReply,
+        false => Cause::AuthFailed,
+    };
+    RecipientLine {
+        address: mention.address.to_string(),
+        original_address: None,
+        action: None,
+        code: None,
+        status: None,
+        reply: Some(mention.text.to_owned()).filter(|text| !text.is_empty()),
+        provider: None,
+        verdict: VerdictLine(Verdict {
+            cause,
+            sub_cause: None,
+            scope: cause.scope(),
+            permanent: false,
+            remedy: Remedy::None,
+            rule: "none".into(),
+            hold: None,
+            advice: None,
+        }),
     }
 }
 

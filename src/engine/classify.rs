@@ -127,6 +127,11 @@ pub fn judge(
         Outcome::Delivered | Outcome::Relayed => plain(Cause::Delivered, false, "outcome.delivered"),
         Outcome::Expired => expired(rules, providers, event),
         Outcome::Complaint => plain(Cause::Complaint, true, "outcome.complaint"),
+        // Somebody's own words: shown for what they say, and nothing comes of them.
+        Outcome::AutoReply => Verdict {
+            remedy: Remedy::None,
+            ..plain(Cause::MailboxDisabled, false, "outcome.auto-reply")
+        },
         Outcome::Deferred | Outcome::Failed => failure(rules, providers, event),
     };
     (verdict, lane)

@@ -6,6 +6,9 @@
 //! | own | our MTA's log, or a bounce that our MTA wrote itself and that never crossed a network |
 //! | correlated | the report names a message that we saw leave for that recipient |
 //! | unverified | neither: kept and shown, never acts |
+//!
+//! What an automatic answer says is never more than unverified, whatever it answers: it is a person's word,
+//! and no server's.
 
 use crate::mail::event::{Event, Outcome, Source};
 use sha2::{Digest, Sha256};
@@ -46,7 +49,9 @@ impl Trust {
 /// The trust of an event, given whether a sent message matches it.
 #[must_use]
 pub fn of(event: &Event, correlated: bool) -> Trust {
-    if event.own {
+    if event.outcome == Outcome::AutoReply {
+        Trust::Unverified
+    } else if event.own {
         Trust::Own
     } else if correlated {
         Trust::Correlated

@@ -119,15 +119,26 @@ impl Action {
     /// Reads the keyword, whatever its case.
     #[must_use]
     pub fn from_keyword(text: &str) -> Option<Self> {
-        const KEYWORDS: [(&str, Action); 5] = [
+        const KEYWORDS: [(&str, Action); 15] = [
             ("failed", Action::Failed),
             ("delayed", Action::Delayed),
             ("delivered", Action::Delivered),
             ("relayed", Action::Relayed),
             ("expanded", Action::Expanded),
+            // What careless reporters write instead.
+            ("fail", Action::Failed),
+            ("failure", Action::Failed),
+            ("bounced", Action::Failed),
+            ("rejected", Action::Failed),
+            ("undeliverable", Action::Failed),
+            ("expired", Action::Failed),
+            ("error", Action::Failed),
+            ("delay", Action::Delayed),
+            ("deferred", Action::Delayed),
+            ("success", Action::Delivered),
         ];
         // Some reporters explain themselves: `failed (expired)`.
-        let word = text.split([' ', '(', ';']).next()?;
+        let word = text.split([' ', '(', ';', ',', '.']).next()?;
         KEYWORDS
             .iter()
             .find(|(keyword, _)| word.eq_ignore_ascii_case(keyword))
@@ -167,7 +178,37 @@ pub fn parse(part: &[u8]) -> Report {
             Line::Other(text) => reading.report.broken.push(FieldError::NoField(text)),
         }
     }
-    reading.report
+    let mut report = reading.report;
+    report.recipients.iter_mut().for_each(complete);
+    report
+}
+
+/// The fields of a part, unfolded, as (name, value): the grammar that delivery status and feedback share.
+pub fn fields(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
+    Fields::of(part).filter_map(|line| match line {
+        Line::Field(name, value) => Some((name, value)),
+        Line::Empty | Line::Other(_) => None,
+    })
+}
+
+/// Names a recipient of whom the reporter gave no `Final-Recipient`, or one at a host of its own without a
+/// domain: by the address that it really tried (sendmail's `X-Actual-Recipient`), or else by the one mailed.
+fn complete(recipient: &mut Recipient) {
+    let is_public = |address: &Address| address.domain().contains(['.', '[', ':']);
+    let mailed_is_public = recipient.original_recipient.as_ref().is_some_and(is_public);
+    if recipient
+        .final_recipient
+        .as_ref()
+        .is_some_and(|a| is_public(a) || !mailed_is_public)
+    {
+        return;
+    }
+    let actual = recipient
+        .extensions
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("X-Actual-Recipient"));
+    let actual = actual.and_then(|(_, value)| mailbox(FINAL, value).ok());
+    recipient.final_recipient = actual.or_else(|| recipient.original_recipient.clone());
 }
 
 /// A report being read.
@@ -237,8 +278,9 @@ impl Reading {
                 recipient.action = Some(action.ok_or_else(|| FieldError::Action(value.to_owned()))?);
             }
             STATUS => {
-                // `5.1.1 (user unknown)` is common.
-                let status = EnhancedStatus::parse_prefix(value).map(|(status, _)| status);
+                // `5.1.1 (user unknown)` is common; `#5.1.1` and `smtp; 550 5.1.1` are not unheard of.
+                let mut words = value.split([' ', '#', ';', '(']);
+                let status = words.find_map(|word| Some(EnhancedStatus::parse_prefix(word)?.0));
                 recipient.status = Some(status.ok_or_else(|| FieldError::Status(value.to_owned()))?);
             }
             REMOTE => recipient.remote_mta = mta(value),
@@ -264,11 +306,14 @@ fn typed(value: &str) -> (Option<&str>, &str) {
 
 /// The name of an MTA, without its type and without what some reporters add to it.
 fn mta(value: &str) -> Option<String> {
-    let name = typed(value)
-        .1
-        .split([' ', '(', ','])
-        .next()?
-        .trim_end_matches('.');
+    let name = typed(value).1.trim_start_matches('<');
+    let name = name.split([' ', '(', ',', '>']).next()?;
+    // `mx.example.org[192.0.2.1]:25`, but not `[192.0.2.1]`
+    let name = name.find('[').filter(|&at| at > 0).map_or(name, |at| &name[..at]);
+    let port = name.rsplit_once(':').filter(|(host, port)| {
+        !host.contains([':', '[']) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
+    });
+    let name = port.map_or(name, |(host, _)| host).trim_end_matches('.');
     (!name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 

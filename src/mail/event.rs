@@ -29,6 +29,8 @@ pub enum Outcome {
     Relayed,
     /// The recipient reported the mail as abuse (RFC 5965).
     Complaint,
+    /// Nothing became of it that we know of; but an automatic answer says that the mailbox is closed.
+    AutoReply,
 }
 
 /// Where we learned of it.
@@ -173,6 +175,6 @@ macro_rules! names {
 
 names!(Outcome {
     Delivered = "delivered", Deferred = "deferred", Failed = "failed", Expired = "expired",
-    Relayed = "relayed", Complaint = "complaint",
+    Relayed = "relayed", Complaint = "complaint", AutoReply = "auto_reply",
 });
 names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });

@@ -7,9 +7,10 @@
 //! header fields (RFC 5322) begins. Nothing in the returned mail is ever read as the reporter's words:
 //! anybody can write it. Reading never fails; what is missing is empty.
 
+use super::address::Address;
 use super::dsn::clean;
+use super::html;
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
-use std::borrow::Cow;
 use std::cell::OnceCell;
 
 /// The longest run of words that is read, in octets: a bounce about thousands of recipients fits.
@@ -104,11 +105,30 @@ impl<'a> Letter<'a> {
         }
     }
 
+    /// The mailbox in `From`, decoded; `None` where there is none.
+    #[must_use]
+    pub fn author(&self) -> Option<Address> {
+        let from = self.field("From")?;
+        let named = match (from.rfind('<'), from.rfind('>')) {
+            (Some(start), Some(end)) if start < end => &from[start + 1..end],
+            _ => from.split([' ', '(']).find(|word| word.contains('@'))?,
+        };
+        Address::parse(named).ok()
+    }
+
     /// Whether the mail system itself seems to write: nobody as `Return-Path`, or `MAILER-DAEMON`,
     /// `postmaster` and the like in `From`. Anyone may claim so: it tells a format, and proves nothing.
     #[must_use]
     pub fn is_from_daemon(&self) -> bool {
-        const DAEMONS: [&str; 9] = [
+        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
+        null || self.is_from_daemon_by_name()
+    }
+
+    /// As [`Letter::is_from_daemon`], by `From` alone: people's automatic answers have nobody as their
+    /// `Return-Path` too (RFC 3834 §3.3). Nobody in `From` is a daemon.
+    #[must_use]
+    pub fn is_from_daemon_by_name(&self) -> bool {
+        const DAEMONS: [&str; 16] = [
             "mailer-daemon",
             "mailer_daemon",
             "mailerdaemon",
@@ -118,10 +138,17 @@ impl<'a> Letter<'a> {
             "mail.delivery.system",
             "mail delivery s",
             "microsoftexchange",
+            "mail system",
+            "mail delivery",
+            "mailer daemon",
+            "mail router",
+            "mailsystem",
+            "mdaemon@",
+            "mail administrator",
         ];
         *self.from_daemon.get_or_init(|| {
-            let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
-            null || DAEMONS.iter().any(|name| self.from().contains(name))
+            let from = self.from();
+            from.is_empty() || from == "<>" || DAEMONS.iter().any(|name| from.contains(name))
         })
     }
 
@@ -177,15 +204,24 @@ impl<'a> Letter<'a> {
                 true
             }
             PartType::Message(_) => false,
-            PartType::Text(words) if !is_header_only(part) => {
+            PartType::Text(_) if is_header_only(part) => false,
+            // A part that was cut off in its middle counts as text, whatever it is.
+            PartType::Text(_)
+                if part
+                    .content_type()
+                    .is_some_and(|t| t.ctype().eq_ignore_ascii_case("message")) =>
+            {
+                true
+            }
+            PartType::Text(words) if !html::is_html(words) => {
                 append(words, text);
                 true
             }
-            PartType::Html(html) => {
-                append(&mail_parser::decoders::html::html_to_text(html), text);
+            PartType::Text(html) | PartType::Html(html) => {
+                let html = &html[..html.floor_char_boundary(4 * MAX_WORDS)];
+                append(&html::text(html), text);
                 true
             }
-            PartType::Text(_) => false,
             _ => true,
         }
     }
@@ -231,14 +267,23 @@ pub fn is_header_only(part: &MessagePart<'_>) -> bool {
         .any(|s| is_type(part, "text", s) || is_type(part, "message", s))
 }
 
-/// Appends words with plain line ends, as far as they fit.
+/// Appends words with plain line ends and without control characters, as far as they fit.
 fn append(words: &str, text: &mut String) {
     let room = MAX_WORDS.saturating_sub(text.len());
     let words = &words[..words.floor_char_boundary(room)];
-    if words.contains('\r') {
-        // CR alone ends a line too, in files that an old system wrote.
-        let lf: Cow<'_, str> = words.replace("\r\n", "\n").into();
-        text.push_str(&lf.replace('\r', "\n"));
+    // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
+    let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
+    if words.bytes().any(suspicious) {
+        let mut rest = words.chars().peekable();
+        while let Some(c) = rest.next() {
+            match c {
+                // CR alone ends a line too, in files that an old system wrote.
+                '\r' if rest.peek() == Some(&'\n') => {}
+                '\r' | '\n' => text.push('\n'),
+                c if c.is_control() => text.push(' '),
+                c => text.push(c),
+            }
+        }
     } else {
         text.push_str(words);
     }
@@ -320,9 +365,9 @@ fn begins_header(text: &str) -> bool {
             break;
         };
         let is = |known: &&str| name.eq_ignore_ascii_case(known);
-        if TRACE.iter().any(|known| is(&known)) {
+        if TRACE.iter().any(is) {
             traces += 1;
-        } else if COMMON.iter().any(|known| is(&known)) {
+        } else if COMMON.iter().any(is) {
             common += 1;
         } else if !name.contains('-') && traces + common == 0 {
             break;
@@ -372,6 +417,17 @@ mod tests {
             assert_eq!(words, "<a@b.test>:\nno such user\n\n", "{border}");
             assert_eq!(returned.as_deref(), Some(&*format!("{mail}\n")), "{border}");
         }
+    }
+
+    #[test]
+    fn lines_end_in_lf_and_control_characters_are_blanks() {
+        assert_eq!(cut("a\r\nb\rc\n\td\u{e}e\u{85}f").0, "a\nb\nc\n d e f\n");
+    }
+
+    #[test]
+    fn html_is_reduced_to_its_words_whatever_it_is_called() {
+        let (words, _) = cut("<html><body><p>Not delivered to<br>&lt;a@b.test&gt;</p></body></html>");
+        assert_eq!(words, "Not delivered to\n<a@b.test>\n\n");
     }
 
     #[test]

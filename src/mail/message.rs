@@ -9,7 +9,11 @@
 //! in [`Reading::refused`].
 
 mod lower;
+mod original;
 mod other;
+mod repair;
+mod returned;
+mod status;
 mod supplement;
 
 use super::address::{Address, canonical_domain};
@@ -17,12 +21,13 @@ use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Diagnostic, Report};
 use super::event::{Event, Outcome, Source};
 use super::formats::{self, amazon_ses};
-use super::letter::{Letter, is_header_only};
+use super::letter::{Letter, fields, is_type};
 use super::received::Hop;
 use super::status::Class;
 use jiff::Timestamp;
 use lower::Frame;
-use mail_parser::{HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
+pub use returned::Returned;
 use sha2::{Digest, Sha256};
 
 /// What a message is.
@@ -34,7 +39,7 @@ pub enum Kind {
     Delay,
     /// A notification that mail was delivered, or handed on.
     Delivered,
-    /// A recipient's complaint.
+    /// A feedback report (RFC 5965): a recipient's complaint, or that somebody failed to authenticate.
     Complaint,
     /// An automatic answer of another kind (RFC 3834).
     AutoReply,
@@ -59,10 +64,14 @@ pub struct Reading {
     pub report: Option<Report>,
     /// Its feedback, where it is a complaint.
     pub feedback: Option<FeedbackReport>,
+    /// Who answers, and what, where it is an automatic answer.
+    pub answer: Option<Answer>,
     /// The mail that it is about, where it was returned (in full or its header).
     pub returned: Option<Returned>,
     /// Its `Return-Path`, where a delivery agent noted one; `Some("")` is the null sender.
     pub return_path: Option<String>,
+    /// Whom it was sent to, by its own header, best first: our return path, unless the envelope tells.
+    pub addressed: Vec<String>,
     /// The host whose Postfix made the message itself and gave it to nobody else on the way: its
     /// topmost `Received` field names no client and no local user.
     pub locally_generated: Option<String>,
@@ -70,17 +79,26 @@ pub struct Reading {
     pub refused: Vec<String>,
 }
 
-/// What is left of the mail that a report is about.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Returned {
-    /// Its Message-ID, without `<>`.
-    pub message_id: Option<String>,
-    /// Its `Return-Path`, without `<>`.
-    pub return_path: Option<String>,
-    /// Its `To`, as it stands.
-    pub to: Option<String>,
-    /// Its way, the last hop first.
-    pub hops: Vec<Hop>,
+/// An automatic answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Who answers (`From`).
+    pub address: Option<Address>,
+    /// What they say, on one line, as much as is worth keeping.
+    pub text: String,
+    /// Whether that is that the mailbox is closed, or that its owner has left. Anybody can say so.
+    pub closed: bool,
+}
+
+/// Somebody of whom a message speaks without making an event of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention<'a> {
+    /// Who it is.
+    pub address: Address,
+    /// What is said.
+    pub text: &'a str,
+    /// Whether that is an automatic answer; else a report that mail failed to authenticate (RFC 6591).
+    pub answers: bool,
 }
 
 /// The envelope that a report arrived in, as far as it is known.
@@ -95,31 +113,20 @@ pub struct Envelope<'a> {
 /// Reads a message; never fails.
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
+    let raw = repair::lines(raw);
     let parser = MessageParser::new()
         .with_mime_headers()
         .header_text(HeaderName::Subject);
-    let Some(message) = parser.parse(raw) else {
-        return nothing(raw);
+    let Some(message) = parser.parse(repair::readable(&raw)) else {
+        return nothing(&raw);
     };
-    let headers = Headers(&message);
-    let mut reading = Reading {
-        kind: Kind::None,
-        format: None,
-        message_id: headers.first("Message-ID").and_then(|id| bare(&id)),
-        date: headers.first("Date").and_then(|date| dsn::date(&date)),
-        digest: digest(body(&message)),
-        report: None,
-        feedback: None,
-        returned: None,
-        return_path: headers.first("Return-Path").map(|path| unbracket(&path)),
-        locally_generated: headers
-            .first("Received")
-            .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
-        refused: Vec::new(),
-    };
-    let letter = Letter::new(&message);
-    reading.kind = reading.parts(&letter);
-    reading
+    let start = message.root_part().raw_body_offset() as usize;
+    let digest = digest(raw.get(start..).unwrap_or_default());
+    let mended = repair::multipart(&message);
+    match mended.as_ref().and_then(|mended| parser.parse(mended)) {
+        Some(mended) => Reading::of(&mended, digest),
+        None => Reading::of(&message, digest),
+    }
 }
 
 /// Lowers a reading to events. `received_at` is when the report reached us; a notification that our
@@ -141,45 +148,97 @@ pub fn events(
         let recipients = feedback.recipients.iter().enumerate();
         recipients.filter_map(|(index, recipient)| frame.complaint(feedback, recipient, index))
     });
-    statuses.chain(complaints).collect()
+    let answer = reading.answer.as_ref().filter(|answer| answer.closed);
+    let answer = answer.and_then(|answer| frame.answer(answer));
+    statuses.chain(complaints).chain(answer).collect()
 }
 
 impl Reading {
-    /// Reads the reports among the direct children of the top multipart, or else the words.
-    fn parts(&mut self, letter: &Letter<'_>) -> Kind {
-        let root = letter.message().root_part();
-        let children: Vec<&MessagePart<'_>> = letter.parts().collect();
-        let of_type = |names: &[&str]| {
-            children
-                .iter()
-                .find(|part| {
-                    let subtype = part.content_type().and_then(|t| t.subtype());
-                    is_type(part, "message")
-                        && names
-                            .iter()
-                            .any(|n| subtype.is_some_and(|s| s.eq_ignore_ascii_case(n)))
-                })
-                .copied()
+    fn of(message: &Message<'_>, digest: [u8; 32]) -> Self {
+        const ADDRESSED: [&str; 4] = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
+        let first = |name: &'static str| fields(message, name).next();
+        let mut reading = Self {
+            kind: Kind::None,
+            format: None,
+            message_id: first("Message-ID").and_then(|id| bare(&id)),
+            date: first("Date").and_then(|date| dsn::date(&date)),
+            digest,
+            report: None,
+            feedback: None,
+            answer: None,
+            returned: None,
+            return_path: first("Return-Path").map(|path| unbracket(&path)),
+            addressed: ADDRESSED.into_iter().filter_map(first).collect(),
+            locally_generated: first("Received")
+                .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
+            refused: Vec::new(),
         };
-        let status = of_type(&["delivery-status", "global-delivery-status"]);
-        let feedback = of_type(&["feedback-report"]);
-        let prefers_feedback = root
-            .content_type()
-            .and_then(|t| t.attribute("report-type"))
-            .is_some_and(|t| t.eq_ignore_ascii_case("feedback-report"));
-        self.returned = children.iter().find_map(|part| returned(part));
-        match (status, feedback) {
-            (None, None) => self.words(letter),
-            (Some(part), None) => self.delivery_status(part, letter),
-            (Some(part), Some(_)) if !prefers_feedback => self.delivery_status(part, letter),
-            (_, Some(part)) => self.feedback_report(part),
+        reading.kind = reading.parts(&Letter::new(message));
+        reading
+    }
+
+    /// Of whom the message speaks, where that makes no event: it is still worth showing.
+    #[must_use]
+    pub fn mentions(&self) -> Vec<Mention<'_>> {
+        let answer = self
+            .answer
+            .iter()
+            .filter(|answer| !answer.closed)
+            .filter_map(|answer| {
+                Some(Mention {
+                    address: answer.address.clone()?,
+                    text: &answer.text,
+                    answers: true,
+                })
+            });
+        let forged = self.feedback.iter().filter(|f| f.is_auth_failure());
+        let forged = forged.flat_map(|feedback| {
+            let addresses = feedback.recipients.iter().filter_map(|r| Address::parse(r).ok());
+            addresses.map(|address| Mention {
+                address,
+                text: feedback.detail.as_deref().unwrap_or_default(),
+                answers: false,
+            })
+        });
+        answer.chain(forged).collect()
+    }
+
+    /// Reads the reports among the parts, or else the words.
+    fn parts(&mut self, letter: &Letter<'_>) -> Kind {
+        self.returned = letter.parts().find_map(Returned::of_part);
+        let feedback = letter
+            .parts()
+            .find(|part| is_type(part, "message", "feedback-report"));
+        let prefers_feedback = || {
+            let kind = letter
+                .message()
+                .root_part()
+                .content_type()
+                .and_then(|t| t.attribute("report-type"));
+            kind.is_some_and(|t| t.eq_ignore_ascii_case("feedback-report"))
+        };
+        if let Some(part) = feedback.filter(|_| prefers_feedback()) {
+            return self.feedback_report(arf::parse(part.contents()));
+        }
+        // A bounce that somebody passes on in pieces is theirs to tell of.
+        let is_passed_on = || !status::is_declared(letter) && other::is_by_human(letter);
+        match (status::read(letter), feedback) {
+            (Some(report), _) if !is_passed_on() => self.delivery_status(report, letter),
+            (None, Some(part)) => self.feedback_report(arf::parse(part.contents())),
+            _ => self.words(letter),
         }
     }
 
     /// Reads a message that has no part of RFC 3464 or RFC 5965.
     fn words(&mut self, letter: &Letter<'_>) -> Kind {
+        if let Some(feedback) = arf::in_words(letter, self.returned.as_ref()) {
+            return self.feedback_report(Some(feedback));
+        }
+        if let Some(other) = other::certain(letter) {
+            return self.other(other);
+        }
         if self.returned.is_none() {
-            self.returned = letter.returned().and_then(returned_in_words);
+            self.returned = letter.returned().and_then(Returned::in_words);
         }
         if let Some(notification) = amazon_ses::read(letter) {
             return self.notification(notification);
@@ -190,10 +249,14 @@ impl Reading {
             self.report = Some(report);
             return kind;
         }
+        self.other(other::rest(letter))
+    }
+
+    fn other(&mut self, other: other::Other) -> Kind {
         self.returned = None;
-        let (kind, format) = other::kind(letter);
-        self.format = format;
-        kind
+        self.format = other.format;
+        self.answer = other.answer;
+        other.kind
     }
 
     /// Takes what Amazon SES notifies of: as the only format, it has complaints and no returned mail.
@@ -214,13 +277,15 @@ impl Reading {
         }
     }
 
-    fn delivery_status(&mut self, part: &MessagePart<'_>, letter: &Letter<'_>) -> Kind {
-        let mut report = dsn::parse(part.contents());
+    fn delivery_status(&mut self, mut report: Report, letter: &Letter<'_>) -> Kind {
         supplement::supplement(&mut report, letter);
+        if self.returned.is_none() {
+            self.returned = letter.returned().and_then(Returned::in_words);
+        }
         if report.recipients.is_empty() && letter.is_from_daemon() {
             // A report that lost its recipients is still one on the only addressee of the mail returned.
-            let to = self.returned.as_ref().and_then(|r| r.to.as_deref());
-            let addressee = to.and_then(only_mailbox).and_then(|to| Address::parse(&to).ok());
+            let to = self.returned.as_ref().and_then(Returned::only_to);
+            let addressee = to.and_then(|to| Address::parse(&to).ok());
             report.recipients.extend(addressee.map(|address| dsn::Recipient {
                 final_recipient: Some(address),
                 action: Some(Action::Failed),
@@ -239,17 +304,23 @@ impl Reading {
         kind
     }
 
-    fn feedback_report(&mut self, part: &MessagePart<'_>) -> Kind {
+    fn feedback_report(&mut self, feedback: Option<FeedbackReport>) -> Kind {
         self.format = Some("rfc5965");
-        let Some(mut feedback) = arf::parse(part.contents()) else {
+        let Some(mut feedback) = feedback else {
             self.refused
                 .push("expected a Feedback-Type of RFC 5965, found none".to_owned());
             return Kind::None;
         };
         // Many reporters name the recipient only in the returned header; several there would be a guess.
         if feedback.recipients.is_empty() {
-            let to = self.returned.as_ref().and_then(|r| r.to.as_deref());
-            feedback.recipients.extend(to.and_then(only_mailbox));
+            let returned = self.returned.as_ref();
+            let named = returned.and_then(|r| {
+                r.complainant
+                    .clone()
+                    .or_else(|| r.only_to())
+                    .or_else(|| r.recipient.clone())
+            });
+            feedback.recipients.extend(named);
         }
         self.feedback(feedback)
     }
@@ -264,11 +335,15 @@ impl Reading {
                 "expected an Original-Rcpt-To, or one address in the returned To, found none".to_owned(),
             );
         }
-        let kind = if feedback.is_complaint() {
+        let kind = if feedback.is_complaint() || feedback.is_auth_failure() {
             Kind::Complaint
         } else {
             Kind::None
         };
+        if feedback.is_auth_failure() {
+            self.refused
+                .push("mail of ours, or a forgery, failed to authenticate; no complaint".to_owned());
+        }
         self.feedback = Some(feedback);
         kind
     }
@@ -317,12 +392,6 @@ fn kind_of(report: &Report) -> Kind {
     }
 }
 
-/// What the words keep of the mail reported on.
-fn returned_in_words(text: &str) -> Option<Returned> {
-    let message = MessageParser::new().parse_headers(text.as_bytes())?;
-    Some(Headers(&message).returned())
-}
-
 /// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
 /// reports a message that grew too old as `failed` with the 4.x of its last attempt.
 fn outcome(recipient: &dsn::Recipient) -> Option<Outcome> {
@@ -341,55 +410,6 @@ fn outcome(recipient: &dsn::Recipient) -> Option<Outcome> {
     }
 }
 
-/// What a part keeps of the mail reported on; `None` where it is none.
-fn returned(part: &MessagePart<'_>) -> Option<Returned> {
-    if let PartType::Message(message) = &part.body {
-        return Some(Headers(message).returned());
-    }
-    if !is_header_only(part) {
-        return None;
-    }
-    let message = MessageParser::new().parse_headers(part.contents())?;
-    Some(Headers(&message).returned())
-}
-
-fn is_type(part: &MessagePart<'_>, name: &str) -> bool {
-    part.content_type()
-        .is_some_and(|t| t.ctype().eq_ignore_ascii_case(name))
-}
-
-/// The header of a message, field by field, unfolded.
-struct Headers<'a>(&'a Message<'a>);
-
-impl Headers<'_> {
-    fn all<'h>(&'h self, name: &'h str) -> impl Iterator<Item = String> + 'h {
-        super::letter::fields(self.0, name)
-    }
-
-    fn first(&self, name: &str) -> Option<String> {
-        self.all(name).next()
-    }
-
-    fn returned(&self) -> Returned {
-        Returned {
-            message_id: self.first("Message-ID").and_then(|id| bare(&id)),
-            return_path: self.first("Return-Path").map(|path| unbracket(&path)),
-            to: self.first("To"),
-            hops: self.all("Received").map(|value| Hop::parse(&value)).collect(),
-        }
-    }
-}
-
-/// The only mailbox of a `To` field, with or without a display name.
-fn only_mailbox(to: &str) -> Option<String> {
-    let one = match (to.find('<'), to.rfind('>')) {
-        (Some(start), Some(end)) if start < end => &to[start + 1..end],
-        _ => to,
-    };
-    let single = !to.contains(',') && Address::parse(one).is_ok();
-    single.then(|| one.to_owned())
-}
-
 fn registrable(domain: &str) -> Option<String> {
     let domain = canonical_domain(domain.trim_end_matches('>'))?;
     psl::domain_str(&domain).map(str::to_owned)
@@ -404,11 +424,6 @@ fn unbracket(text: &str) -> String {
 
 fn bare(text: &str) -> Option<String> {
     Some(unbracket(text)).filter(|id| !id.is_empty())
-}
-
-fn body<'a>(message: &'a Message<'_>) -> &'a [u8] {
-    let start = message.root_part().raw_body_offset() as usize;
-    message.raw_message.get(start..).unwrap_or_default()
 }
 
 /// Blind to line ends and to empty lines at the end, which differ between LMTP, Maildir and mbox.
@@ -429,8 +444,10 @@ fn nothing(raw: &[u8]) -> Reading {
         digest: digest(raw),
         report: None,
         feedback: None,
+        answer: None,
         returned: None,
         return_path: None,
+        addressed: Vec::new(),
         locally_generated: None,
         refused: vec!["expected a message with a header, found none".to_owned()],
     }

@@ -90,6 +90,6 @@ pub(super) fn action(outcome: Outcome) -> Option<&'static str> {
         Outcome::Deferred => Some("delayed"),
         Outcome::Failed | Outcome::Expired => Some("failed"),
         Outcome::Relayed => Some("relayed"),
-        Outcome::Complaint => None,
+        Outcome::Complaint | Outcome::AutoReply => None,
     }
 }

@@ -271,9 +271,9 @@ fn complaint(complaint: Complaint, source: Option<String>) -> FeedbackReport {
             })
             .collect(),
         mail_from: source,
-        envelope_id: None,
-        source_ip: None,
+        incidents: 1,
         reporter: complaint.user_agent.or_else(|| Some("Amazon SES".to_owned())),
+        ..FeedbackReport::default()
     }
 }
 

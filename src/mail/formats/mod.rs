@@ -19,6 +19,7 @@ pub mod exchange_2003;
 pub mod exchange_2007;
 pub mod exim;
 pub mod fml;
+pub mod generic;
 pub mod gmail;
 pub mod google_groups;
 pub mod groupwise;
@@ -134,6 +135,7 @@ pub const FORMATS: &[Format] = &[
     exim::FORMAT,
     qmail::FORMAT,
     sendmail::FORMAT,
+    generic::FORMAT,
 ];
 
 /// Reads a message in the first format that finds a recipient in it.

@@ -6,7 +6,8 @@ use super::super::dsn::{self, Diagnostic, Report, clean};
 use super::super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use super::super::formats::postfix::parse_reason;
 use super::super::reply::Reply;
-use super::{Envelope, Reading, outcome, unbracket};
+use super::original::Origin;
+use super::{Answer, Envelope, Reading, outcome, unbracket};
 use jiff::Timestamp;
 
 /// What all events of one message share.
@@ -19,6 +20,7 @@ pub(super) struct Frame<'a> {
     source: Source,
     at: Timestamp,
     own: bool,
+    origin: Origin,
 }
 
 impl<'a> Frame<'a> {
@@ -41,12 +43,13 @@ impl<'a> Frame<'a> {
             source,
             at: reading.date.filter(|_| own).unwrap_or(received_at),
             own,
+            origin: Origin::of(reading, envelope, own),
         }
     }
 
     pub(super) fn status(&self, report: &Report, recipient: &dsn::Recipient, index: usize) -> Option<Event> {
         let address = recipient.final_recipient.clone()?;
-        let original = recipient.original_recipient.clone();
+        let original = self.origin.address(recipient);
         let (reply, command) = recipient.diagnostic.as_ref().map(said).unwrap_or_default();
         let evidence = if self.own && recipient.diagnostic.as_ref().is_some_and(is_echo) {
             Evidence::Repeat
@@ -90,6 +93,19 @@ impl<'a> Frame<'a> {
             reporting_mta: feedback.reporter.clone(),
             own: false,
             ..self.event(b"arf", Address::parse(recipient).ok()?, index)
+        })
+    }
+
+    /// What an automatic answer says of its author: kept and shown, never acts.
+    pub(super) fn answer(&self, answer: &Answer) -> Option<Event> {
+        Some(Event {
+            outcome: Outcome::AutoReply,
+            reply: Reply {
+                text: answer.text.clone(),
+                ..Reply::default()
+            },
+            own: false,
+            ..self.event(b"answer", answer.address.clone()?, 0)
         })
     }
 

@@ -1,14 +1,116 @@
-//! Messages that are no reports on mail: automatic answers (RFC 3834) and everything else.
+//! Messages that report on nobody's delivery: automatic answers (RFC 3834), read receipts (RFC 8098), reports
+//! of DMARC (RFC 7489) and of TLS (RFC 8460), and what people write, bounces that they forward or discuss
+//! included. They act on nothing.
+//!
+//! [`certain`] is asked before any reader of bounces, so that none takes an answer or a forwarded bounce for
+//! one; it says nothing of mail that a daemon may have sent, whatever else it carries: Exim marks its bounces
+//! as `auto-replied`. [`rest`] is what remains when no reader found a recipient.
 
-use super::Kind;
-use crate::mail::letter::Letter;
+mod auto_reply;
+mod closed;
 
-/// What a message is that no reader of reports took, and the standard that it follows.
-pub(super) fn kind(letter: &Letter<'_>) -> (Kind, Option<&'static str>) {
-    let automatic = letter.field("Auto-Submitted");
-    if automatic.is_some_and(|a| !a.trim().to_ascii_lowercase().starts_with("no")) {
-        (Kind::AutoReply, Some("rfc3834"))
-    } else {
-        (Kind::None, None)
+use super::{Answer, Kind};
+use crate::mail::letter::{Letter, is_type};
+use mail_parser::MimeHeaders;
+
+/// What such a message is.
+pub(super) struct Other {
+    pub(super) kind: Kind,
+    pub(super) format: Option<&'static str>,
+    pub(super) answer: Option<Answer>,
+}
+
+/// What a message certainly is; `None` where it may be a bounce.
+pub(super) fn certain(letter: &Letter<'_>) -> Option<Other> {
+    if let Some(format) = other_report(letter) {
+        return Some(none(Some(format)));
+    }
+    if is_from_machine(letter) {
+        return None;
+    }
+    if let Some(format) = auto_reply::tell(letter) {
+        return Some(answered(letter, format));
+    }
+    (is_by_human(letter) || is_from_list(letter)).then(|| none(None))
+}
+
+/// What a message is that nobody else could read.
+pub(super) fn rest(letter: &Letter<'_>) -> Other {
+    match auto_reply::tell(letter) {
+        Some(format) => answered(letter, format),
+        None => none(None),
+    }
+}
+
+/// Whether a person seems to forward or to answer something: a bounce that they pass on or discuss is theirs
+/// to tell of.
+pub(super) fn is_by_human(letter: &Letter<'_>) -> bool {
+    const FORWARD: [&str; 16] = [
+        "fwd:", "fw:", "wg:", "tr:", "rv:", "enc:", "i:", "doorst:", "vs:", "vb:", "vl:", "pd:", "转发",
+        "轉寄", "轉發", "fyi:",
+    ];
+    const ANSWER: [&str; 14] = [
+        "re:", "re[", "aw:", "antw:", "sv:", "ref:", "rif:", "r:", "res:", "odp:", "ynt:", "答复", "回复",
+        "回覆",
+    ];
+    if is_from_machine(letter) {
+        return false;
+    }
+    let subject = letter.subject().trim_start();
+    let begins = |marks: &[&str]| marks.iter().any(|mark| subject.starts_with(mark));
+    begins(&FORWARD)
+        || (begins(&ANSWER) && (letter.has("In-Reply-To") || letter.has("References")))
+        || subject.starts_with("[fwd:")
+}
+
+/// Whether a mail system may have sent this: nobody as its sender, or a daemon's name in `From`, or no author
+/// at all, or a field that only bounces have.
+fn is_from_machine(letter: &Letter<'_>) -> bool {
+    letter.is_from_daemon_by_name() || letter.has("X-Failed-Recipients")
+}
+
+/// Whether a list distributed this (RFC 2369), on somebody's behalf.
+fn is_from_list(letter: &Letter<'_>) -> bool {
+    (letter.has("List-Post") || letter.has("List-Unsubscribe")) && !letter.is_from_daemon()
+}
+
+/// The standard of a report that is about something else than a delivery.
+fn other_report(letter: &Letter<'_>) -> Option<&'static str> {
+    let root = letter.message().root_part();
+    let kind = root.content_type().and_then(|t| t.attribute("report-type"));
+    let is = |name: &str| kind.is_some_and(|k| k.eq_ignore_ascii_case(name));
+    if is("disposition-notification")
+        || letter
+            .parts()
+            .any(|p| is_type(p, "message", "disposition-notification"))
+    {
+        return Some("rfc8098");
+    }
+    if is("tlsrpt") || letter.has("TLS-Report-Domain") {
+        return Some("rfc8460");
+    }
+    // RFC 7489 §7.2.1.1: `Report Domain: x Submitter: y Report-ID: <z>`; many leave out the last.
+    let subject = letter.subject().trim_start();
+    (subject.starts_with("report domain:") && subject.contains("submitter:")).then_some("rfc7489")
+}
+
+fn none(format: Option<&'static str>) -> Other {
+    Other {
+        kind: Kind::None,
+        format,
+        answer: None,
+    }
+}
+
+fn answered(letter: &Letter<'_>, format: &'static str) -> Other {
+    let text = auto_reply::text(letter);
+    Other {
+        kind: Kind::AutoReply,
+        format: Some(format),
+        answer: Some(Answer {
+            address: letter.author(),
+            closed: closed::says(&text),
+            text,
+        }),
     }
 }
