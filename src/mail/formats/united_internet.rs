@@ -15,14 +15,14 @@ pub const FORMAT: Format = Format {
         const SENDERS: [&str; 11] = [
             "kundenserver",
             "gmx.",
-            "web.de",
+            "@web.de",
             "1and1.",
             "1und1.",
             "ionos.",
-            "mail.com",
+            "@mail.com",
             "perfora.net",
             "schlund.",
-            "online.de",
+            "@online.de",
             "ui-dsn",
         ];
         letter.is_from_daemon()
