@@ -409,3 +409,59 @@ fn a_report_of_failed_authentication_acts_on_nothing() {
         ("ann@ex.test", "dmarc", false)
     );
 }
+
+/// Somebody whose address stands only in the returned `To` may not be the one who could not be reached.
+#[test]
+fn an_inferred_recipient_is_not_suppressed_at_once() {
+    use nixie::engine::{classify::judge, provider::Providers, rule::RuleSet, verdict::Remedy};
+    let providers = Providers::shipped().unwrap();
+    let rules = RuleSet::shipped(&providers).unwrap();
+    let words = "Your mail could not be delivered.\n550 5.1.1 no such user\n\n";
+    for (who, mail, remedy) in [
+        ("", "To: ann@ex.test\n", Remedy::SuppressIfRepeated),
+        ("", "X-Original-To: ann@ex.test\n", Remedy::Suppress),
+        ("ann@ex.test\n", "To: ann@ex.test\n", Remedy::Suppress),
+    ] {
+        let raw = format!(
+            "{DAEMON}\n{who}{words}Return-Path: <news@app.test>\nReceived: by x; now\n{mail}\nHello\n"
+        );
+        let events = lowered(&raw, None).1;
+        assert_eq!(events[0].recipient.to_string(), "ann@ex.test");
+        assert_eq!(
+            judge(&rules, &providers, "", &events[0]).0.remedy,
+            remedy,
+            "{raw}"
+        );
+    }
+}
+
+/// In a transcript, what the server took is no failure, and each has their own reply.
+#[test]
+fn recipients_of_one_notice_are_not_mistaken_for_each_other() {
+    let session = ">>> RCPT TO:<ann@ex.test>\n<<< 250 ok\n>>> RCPT TO:<bob@ex.test>\n<<< 550 5.1.1 no such user\n\
+        >>> RCPT TO:<eve@ex.test>\n<<< 452 4.2.2 mailbox full\n";
+    let raw = format!("{DAEMON}\nYour mail could not be delivered:\n\n{session}");
+    let both = [
+        "bob@ex.test Failed 5.1.1 | 550 5.1.1 no such user",
+        "eve@ex.test Expired 4.2.2 | 452 4.2.2 mailbox full",
+    ];
+    assert_said(&raw, Kind::Bounce, &both);
+    let list =
+        "The following addresses failed:\n\n<eve@ex.test>\n<bob@ex.test>\n\nTo: ann@ex.test, bob@ex.test\n\n";
+    let raw = format!("{DAEMON}\nYour mail could not be delivered:\n\n{list}{session}");
+    let both = [
+        "eve@ex.test Expired 4.2.2 | 452 4.2.2 mailbox full",
+        "bob@ex.test Failed 5.1.1 | 550 5.1.1 no such user",
+    ];
+    assert_said(&raw, Kind::Bounce, &both);
+    // One reply of which nobody knows whose it is: of none.
+    let raw =
+        format!("{DAEMON}\nNot delivered:\n\n<eve@ex.test>\n<bob@ex.test>\n\n550 5.1.1 one\n552 5.2.2 two\n");
+    let (_, lines) = said(&raw);
+    assert!(
+        lines
+            .iter()
+            .all(|line| !line.contains("5.1.1") && !line.contains("5.2.2")),
+        "{lines:?}"
+    );
+}

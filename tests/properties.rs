@@ -345,8 +345,9 @@ fn cost(raw: &[u8]) -> Duration {
 fn cost_grows_with_size_and_no_faster() {
     const SMALL: usize = 64 * 1024;
     const TIMES: usize = 8;
+    type Shape<'a> = (&'a str, &'a dyn Fn(usize) -> Vec<u8>);
     let fill = |text: &str, size: usize| text.repeat(size / text.len() + 1);
-    let shapes: [(&str, &dyn Fn(usize) -> Vec<u8>); 15] = [
+    let shapes: [Shape<'_>; 15] = [
         ("one long line", &|n| notice(&fill("550 ", n))),
         ("one long word", &|n| notice(&fill("4", n))),
         ("open brackets", &|n| notice(&fill("<", n))),

@@ -153,6 +153,13 @@ fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
             ..verdict
         };
     }
+    // It may be another's fault than theirs whose address we have.
+    if event.evidence == Evidence::Inferred && verdict.remedy == Remedy::Suppress {
+        return Verdict {
+            remedy: Remedy::SuppressIfRepeated,
+            ..verdict
+        };
+    }
     // A reply to the message counts for all its recipients, though it may speak of one of them only.
     let about_another = phase == Phase::Message && !names(&event.reply.text, event);
     if about_another && verdict.remedy == Remedy::Suppress {

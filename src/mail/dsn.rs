@@ -50,6 +50,9 @@ pub struct Recipient {
     /// The SMTP command that was answered (`RCPT TO`, `DATA`), where a report in words tells; no field
     /// of RFC 3464 does.
     pub command: Option<String>,
+    /// Whether no report names this recipient: their address is that of the returned mail's `To`, and a blind
+    /// copy's may be meant.
+    pub inferred: bool,
     /// Other fields about the recipient, as (name, value).
     pub extensions: Vec<(String, String)>,
 }
@@ -157,10 +160,22 @@ impl Diagnostic {
         }
     }
 
-    /// The text as a server's reply.
+    /// The text as a server's reply. IronPort frames it in words of its own, which say little and often something
+    /// else: `5.1.0 - Unknown address error 550-'5.7.1 Access denied' (delivery attempts: 0)`.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        Reply::parse(&self.text)
+        let framed = self.text.split_once(" - ").and_then(|(status, rest)| {
+            status.parse::<EnhancedStatus>().ok()?;
+            let at = rest.find("-'").filter(|&at| at >= 3)?;
+            let code = rest.get(at - 3..at)?;
+            let inner = &rest[at + 2..];
+            let inner = inner
+                .rfind("' (")
+                .map_or_else(|| inner.trim_end_matches('\''), |end| &inner[..end]);
+            let reply = Reply::parse(&format!("{code} {inner}"));
+            reply.code.is_some().then_some(reply)
+        });
+        framed.unwrap_or_else(|| Reply::parse(&self.text))
     }
 }
 

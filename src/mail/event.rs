@@ -49,6 +49,9 @@ pub enum Source {
 pub enum Evidence {
     /// An outcome of an attempt of its own.
     Fresh,
+    /// As fresh, but nobody named the recipient: who it is was inferred from the returned mail. Judged, and
+    /// never strikes at once.
+    Inferred,
     /// An echo of an earlier failure (`postfix/error`, `delivery temporarily suspended`): counted, never judged.
     Repeat,
 }

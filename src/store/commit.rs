@@ -173,7 +173,7 @@ async fn correlate(session: &mut Session, records: &[Record], known: &mut Known)
 
 /// Whether the event itself is kept, and not only counted.
 pub(super) fn is_kept(event: &Event) -> bool {
-    event.evidence == Evidence::Fresh && !matches!(event.outcome, Outcome::Delivered | Outcome::Relayed)
+    event.evidence != Evidence::Repeat && !matches!(event.outcome, Outcome::Delivered | Outcome::Relayed)
 }
 
 /// Finds the failures that were told before, in the store or earlier in the batch.
@@ -245,7 +245,7 @@ fn failure_rows(failures: &BTreeMap<Fingerprint, (EventId, Timestamp)>) -> Rows 
 fn evidence<'a>(records: &'a [Record], known: &'a Known) -> impl Iterator<Item = &'a Record> {
     news(records, &known.fresh)
         .filter(|&(index, record)| {
-            known.repeat_of[index].is_none() && record.event.evidence == Evidence::Fresh
+            known.repeat_of[index].is_none() && record.event.evidence != Evidence::Repeat
         })
         .map(|(_, record)| record)
 }

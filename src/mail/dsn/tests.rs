@@ -137,3 +137,45 @@ fn control_characters_and_foreign_charsets_are_tamed() {
     let text = &report.recipients[0].diagnostic.as_ref().unwrap().text;
     assert_eq!(text, "550 boîte pleine");
 }
+
+#[test]
+fn a_reply_in_the_reporters_frame_is_the_servers() {
+    let table = [
+        (
+            "smtp; 5.1.0 - Unknown address error 550-'5.7.1 no access' (delivery attempts: 0)",
+            "550 5.7.1 no access",
+        ),
+        (
+            "smtp; 5.3.0 - Other mail system problem 554-'it's spam",
+            "554 it's spam",
+        ),
+        ("smtp; 5.1.1 - no such user", "5.1.1 - no such user"),
+        ("smtp; 550 5.1.1 a - b-'c'", "550 5.1.1 a - b-'c'"),
+    ];
+    for (diagnostic, reply) in table {
+        assert_eq!(
+            Diagnostic::parse(diagnostic).reply().to_string(),
+            reply,
+            "{diagnostic}"
+        );
+    }
+}
+
+#[test]
+fn the_names_of_servers_come_without_what_stands_around_them() {
+    let table = [
+        (
+            "dns; mx.ex.test (mx.ex.test. [192.0.2.1], the server for the domain ex.test.)",
+            "mx.ex.test",
+        ),
+        ("DNS;MX.ex.test[192.0.2.1]:25", "mx.ex.test"),
+        ("dns; [192.0.2.1] (192.0.2.1, the server)", "[192.0.2.1]"),
+        ("smtp; <mx.ex.test.>", "mx.ex.test"),
+        ("mx.ex.test:25", "mx.ex.test"),
+        ("dns; 2001:db8::1", "2001:db8::1"),
+    ];
+    for (value, name) in table {
+        let report = parse(format!("Final-Recipient: rfc822; a@b.test\nRemote-MTA: {value}\n").as_bytes());
+        assert_eq!(report.recipients[0].remote_mta.as_deref(), Some(name), "{value}");
+    }
+}

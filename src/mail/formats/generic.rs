@@ -2,23 +2,23 @@
 //!
 //! A mail is one if a daemon sent it and its subject or its opening words speak of mail that was not delivered,
 //! in one of the languages that mail systems speak. Whom it is about stands, in falling order of certainty, in
-//! `X-Failed-Recipients`, in the transcript of a session (`>>> RCPT TO:<a@b>`), at the start of a line (`<a@b>:
-//! reason`, `a@b` with the reason beneath it), behind a label (`Recipient: a@b`), in a sentence that speaks of
-//! failure, or only in the returned header, if that names one. Whoever the notice was sent to or comes from, and
+//! `X-Failed-Recipients`, at the start of a line (`<a@b>: reason`, `a@b` with the reason beneath it), in the
+//! transcript of a session (`>>> RCPT TO:<a@b>`, and its refusal), behind a label (`Recipient: a@b`), in a sentence
+//! that speaks of failure, or only in the returned header, if that names one. Whoever the notice was sent to or comes from, and
 //! whom it asks readers to write to, is nobody that it is about. Without an address it declines.
 //!
-//! What was said of a recipient is the server's reply that stands nearest behind the address, else before it,
-//! else the sentence that speaks of failure.
+//! What was said of a recipient is the server's reply that stands behind the address, or that names it; where
+//! there is one recipient or one reply only, the nearest; else the sentence that speaks of failure.
 
 mod wording;
 
 use super::{Format, block};
 use crate::mail::address::{Address, AddressKey, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
-use crate::mail::letter::Letter;
+use crate::mail::letter::{Letter, fields, is_header_only};
 use crate::mail::reply::Reply;
 use crate::mail::status::Class;
-use mail_parser::MessageParser;
+use mail_parser::{MessageParser, MessagePart};
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
@@ -45,21 +45,19 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
         lines: letter.words().lines().map(str::trim).take(MAX_LINES).collect(),
         strangers: strangers(letter),
         seen: HashSet::new(),
-        recipients: Vec::new(),
-        replies: OnceCell::new(),
-        sentence: OnceCell::new(),
+        candidates: Vec::new(),
     };
     found.in_header(letter);
-    found.in_lines(transcript);
-    found.in_lines(heading);
-    found.in_lines(labelled);
-    if found.recipients.is_empty() {
-        found.in_lines(sentence);
+    // Each way is surer than the next, and whoever is found in a surer one is all whom the notice is about.
+    for finder in [heading as Finder, refused, labelled, sentence] {
+        if found.candidates.is_empty() {
+            found.in_lines(finder);
+        }
     }
-    if found.recipients.is_empty() {
+    if found.candidates.is_empty() {
         found.in_returned(letter);
     }
-    let mut recipients = found.recipients;
+    let mut recipients = found.recipients();
     if recipients.is_empty() {
         return None;
     }
@@ -74,126 +72,146 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     })
 }
 
-/// Finds the address that a line is about; what follows it on the line.
-type Finder = for<'a> fn(&'a str) -> Option<(Address, &'a str)>;
+/// Finds the address that the first of some lines is about; what follows it on that line.
+type Finder = for<'a> fn(&[&'a str]) -> Option<(Address, &'a str)>;
+
+/// Somebody whom a notice seems to be about.
+struct Candidate<'a> {
+    address: Address,
+    /// The line that names them, and what follows there.
+    at: Option<usize>,
+    rest: &'a str,
+    inferred: bool,
+}
 
 /// What has been found so far.
 struct Found<'a> {
     lines: Vec<&'a str>,
     strangers: HashSet<AddressKey>,
     seen: HashSet<AddressKey>,
-    recipients: Vec<Recipient>,
-    /// The lines that hold a server's reply, and where in them it begins.
-    replies: OnceCell<Vec<(usize, usize)>>,
-    /// The sentence that says why, if any does.
-    sentence: OnceCell<String>,
+    candidates: Vec<Candidate<'a>>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
     fn in_header(&mut self, letter: &Letter<'_>) {
-        let mut lines = HashMap::new();
         for field in letter.fields("X-Failed-Recipients") {
-            if lines.is_empty() {
-                lines = self.named();
-            }
             for address in field.split(',').filter_map(block::mailbox) {
-                let key = address.key(LocalPart::Fold);
                 // The system itself names them: whoever they are, it is about them.
-                self.strangers.remove(&key);
-                let at = lines.get(&key).copied();
-                self.add(address, at, "");
+                self.strangers.remove(&address.key(LocalPart::Fold));
+                self.add(address, None, "", false);
             }
         }
     }
 
-    /// The first line that names each address.
-    fn named(&self) -> HashMap<AddressKey, usize> {
-        let mut named = HashMap::new();
+    fn in_lines(&mut self, finder: Finder) {
+        for at in 0..self.lines.len() {
+            let about = finder(&self.lines[at..]).filter(|_| !wording::invites(self.lines[at]));
+            if let Some((address, rest)) = about {
+                self.add(address, Some(at), rest, false);
+            }
+        }
+    }
+
+    /// Takes the recipient from the header of the returned mail: by its envelope where that left a trace, else
+    /// by a `To` with a single address, which may be another's than the one who could not be reached.
+    fn in_returned(&mut self, letter: &Letter<'_>) {
+        let of = |name: &'static str| returned(letter, name).filter(|field| field.matches('@').count() == 1);
+        let named = of("X-Original-To").map(|field| (field, false));
+        let named = named.or_else(|| of("To").map(|field| (field, true)));
+        if let Some((field, inferred)) = named
+            && let Some(address) = block::address(&field)
+        {
+            self.add(address, None, "", inferred);
+        }
+    }
+
+    fn add(&mut self, address: Address, at: Option<usize>, rest: &'a str, inferred: bool) {
+        let key = address.key(LocalPart::Fold);
+        let known = self.strangers.contains(&key) || self.seen.contains(&key);
+        if !known && self.candidates.len() < MAX_RECIPIENTS {
+            self.seen.insert(key);
+            self.candidates.push(Candidate {
+                address,
+                at,
+                rest,
+                inferred,
+            });
+        }
+    }
+
+    /// The recipients, with what was said of each.
+    fn recipients(self) -> Vec<Recipient> {
+        let lines = self.lines.iter().enumerate();
+        let replies: Vec<(usize, usize)> = lines
+            .filter_map(|(at, line)| Some((at, reply_in(line)?)))
+            .collect();
+        let named = self.named();
+        let alone = self.candidates.len() == 1;
+        let sentence = OnceCell::new();
+        let recipient = |candidate: &Candidate<'_>| {
+            let named = named.get(&candidate.address.key(LocalPart::Fold));
+            let at = candidate
+                .at
+                .or_else(|| named.and_then(|lines| lines.first().copied()));
+            let own = self.own_words(at, candidate.rest);
+            let reply = reply_in(&own).map(|start| own[start..].to_owned());
+            let reply = reply.or_else(|| self.reply_naming(named?));
+            // The next reply is this recipient's if it can be nobody else's.
+            let nearest = || nearest(&replies, at.unwrap_or(0)).filter(|_| alone || replies.len() == 1);
+            let reply = reply.or_else(|| nearest().map(|(at, start)| self.reply_at(at, start)));
+            let said = reply.unwrap_or_else(|| match own.chars().filter(|c| c.is_alphabetic()).count() {
+                6.. => own,
+                _ => sentence.get_or_init(|| self.find_sentence()).clone(),
+            });
+            Recipient {
+                inferred: candidate.inferred,
+                ..block::failed(candidate.address.clone(), &said)
+            }
+        };
+        self.candidates.iter().map(recipient).collect()
+    }
+
+    /// The lines that name each of the candidates.
+    fn named(&self) -> HashMap<AddressKey, Vec<usize>> {
+        let mut named: HashMap<AddressKey, Vec<usize>> = HashMap::new();
         for (at, line) in self
             .lines
             .iter()
             .enumerate()
             .filter(|(_, line)| line.contains('@'))
         {
-            for address in line.split_whitespace().filter_map(block::mailbox) {
-                named.entry(address.key(LocalPart::Fold)).or_insert(at);
+            let words = line.split(|c: char| c.is_whitespace() || "<>()[],;\"".contains(c));
+            for address in words.filter_map(block::mailbox) {
+                let key = address.key(LocalPart::Fold);
+                if self.seen.contains(&key) {
+                    named.entry(key).or_default().push(at);
+                }
             }
         }
         named
     }
 
-    fn in_lines(&mut self, finder: Finder) {
-        for at in 0..self.lines.len() {
-            let line = self.lines[at];
-            let about = finder(line).filter(|_| !wording::invites(line));
-            if let Some((address, rest)) = about {
-                self.add(address, Some(at), rest);
-            }
-        }
-    }
-
-    fn in_returned(&mut self, letter: &Letter<'_>) {
-        let text = letter.returned().map(str::as_bytes);
-        let part = || {
-            letter
-                .parts()
-                .find(|part| part.is_message() || crate::mail::letter::is_header_only(part))
-        };
-        let Some(header) = text.or_else(|| part().map(|part| part.contents())) else {
-            return;
-        };
-        let Some(message) = MessageParser::new().parse_headers(header) else {
-            return;
-        };
-        for name in ["X-Original-To", "Delivered-To", "To"] {
-            let Some(field) = crate::mail::letter::fields(&message, name).next() else {
-                continue;
-            };
-            if let (Some(address), false) = (block::address(&field), field.matches('@').count() > 1) {
-                self.add(address, None, "");
-                return;
-            }
-        }
-    }
-
-    fn add(&mut self, address: Address, at: Option<usize>, rest: &str) {
-        let key = address.key(LocalPart::Fold);
-        let known = self.strangers.contains(&key) || self.seen.contains(&key);
-        if known || self.recipients.len() >= MAX_RECIPIENTS {
-            return;
-        }
-        self.seen.insert(key);
-        let said = self.said(at, rest);
-        self.recipients.push(block::failed(address, &said));
-    }
-
-    /// What was said of the recipient who stands in a line.
-    fn said(&self, at: Option<usize>, rest: &str) -> String {
+    /// What follows an address on its line and beneath it.
+    fn own_words(&self, at: Option<usize>, rest: &str) -> String {
         let rest = rest.trim_start_matches([':', '-', '>', ')', ',', ';', '.', ' ', '\t', '(']);
         let behind = at.map(|at| self.paragraph(at)).unwrap_or_default();
-        let own = format!("{rest} {behind}");
-        if let Some(start) = reply_in(&own) {
-            return own[start..].to_owned();
-        }
-        if let Some((at, start)) = self.nearest_reply(at.unwrap_or(0)) {
-            return format!("{} {}", &self.lines[at][start..], self.paragraph(at));
-        }
-        if own.chars().filter(|c| c.is_alphabetic()).count() > 5 {
-            return own;
-        }
-        self.sentence.get_or_init(|| self.find_sentence()).clone()
+        format!("{rest} {behind}")
     }
 
-    /// The server's reply that stands next behind a line, or else last before it.
-    fn nearest_reply(&self, at: usize) -> Option<(usize, usize)> {
-        let replies = self.replies.get_or_init(|| {
-            let lines = self.lines.iter().enumerate();
-            lines
-                .filter_map(|(at, line)| Some((at, reply_in(line)?)))
-                .collect()
-        });
-        let next = replies.partition_point(|&(line, _)| line < at);
-        replies.get(next).or_else(|| replies[..next].last()).copied()
+    /// The first reply that names somebody, or that stands right behind the command which does.
+    fn reply_naming(&self, lines: &[usize]) -> Option<String> {
+        lines.iter().find_map(|&at| {
+            if let Some(start) = reply_in(self.lines[at]) {
+                return Some(self.reply_at(at, start));
+            }
+            transcript(self.lines[at])?;
+            let answer = self.lines.get(at + 1)?;
+            Some(answer[reply_in(answer)?..].to_owned())
+        })
+    }
+
+    fn reply_at(&self, at: usize, start: usize) -> String {
+        format!("{} {}", &self.lines[at][start..], self.paragraph(at))
     }
 
     fn find_sentence(&self) -> String {
@@ -210,7 +228,7 @@ impl Found<'_> {
         let lines =
             lines.take_while(|line| !line.is_empty() && !line.starts_with("---") && !line.starts_with("==="));
         let lines: Vec<&str> = lines
-            .take_while(|line| heading(line).is_none())
+            .take_while(|line| heading(&[line]).is_none() && !is_command(line))
             .copied()
             .collect();
         lines.join(" ")
@@ -233,8 +251,12 @@ fn strangers(letter: &Letter<'_>) -> HashSet<AddressKey> {
     let fields = FIELDS
         .iter()
         .flat_map(|name| letter.fields(name).take(8).collect::<Vec<_>>());
+    // Who sent the mail that comes back is not whom it could not reach.
+    let sender = ["From", "Sender", "Reply-To", "Return-Path"]
+        .iter()
+        .filter_map(|name| returned(letter, name));
     let mut strangers = HashSet::new();
-    for field in fields {
+    for field in fields.chain(sender) {
         strangers.extend(
             field
                 .split(',')
@@ -257,20 +279,51 @@ fn strangers(letter: &Letter<'_>) -> HashSet<AddressKey> {
     strangers
 }
 
+/// A field of the returned mail's header.
+fn returned(letter: &Letter<'_>, name: &'static str) -> Option<String> {
+    let text = letter.returned().map(str::as_bytes);
+    let part = || {
+        letter
+            .parts()
+            .find(|part| part.is_message() || is_header_only(part))
+    };
+    let header = text.or_else(|| part().map(MessagePart::contents))?;
+    let message = MessageParser::new().parse_headers(header)?;
+    fields(&message, name).next()
+}
+
+/// The reply that stands next behind a line, or else last before it.
+fn nearest(replies: &[(usize, usize)], at: usize) -> Option<(usize, usize)> {
+    let next = replies.partition_point(|&(line, _)| line < at);
+    replies.get(next).or_else(|| replies[..next].last()).copied()
+}
+
+/// Whether a line shows a command of a session.
+fn is_command(line: &str) -> bool {
+    line.starts_with(">>>") || line.starts_with("==>")
+}
+
 /// `>>> RCPT TO:<a@b>`, as transcripts of sessions show it.
-fn transcript(line: &str) -> Option<(Address, &str)> {
-    let line = line.trim_start_matches(['>', '-', ' ']);
+fn transcript(line: &str) -> Option<Address> {
+    let line = line.trim_start_matches(['>', '-', '=', ' ']);
     let at = line
         .get(..8)
         .filter(|start| start.eq_ignore_ascii_case("rcpt to:"))?
         .len();
-    let (address, _) = leading(line[at..].trim_start())?;
-    Some((address, ""))
+    Some(leading(line[at..].trim_start())?.0)
+}
+
+/// The recipient of a command that was refused.
+fn refused<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
+    let (line, more) = lines.split_first()?;
+    let address = transcript(line)?;
+    let answer = more.iter().find(|line| !line.is_empty())?;
+    reply_in(answer).map(|_| (address, ""))
 }
 
 /// An address at the very start of a line, with nothing, a reason or a remark behind it.
-fn heading(line: &str) -> Option<(Address, &str)> {
-    let line = line.trim_start_matches(['*', '-', '•', '·', ' ', '\t']);
+fn heading<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
+    let line = lines.first()?.trim_start_matches(['*', '-', '•', '·', ' ', '\t']);
     let (address, rest) = leading(line)?;
     let rest = rest.trim_start();
     let ends = rest.is_empty()
@@ -280,19 +333,20 @@ fn heading(line: &str) -> Option<(Address, &str)> {
 }
 
 /// An address behind a label: `Recipient: a@b`.
-fn labelled(line: &str) -> Option<(Address, &str)> {
-    let (label, rest) = line.split_once([':', '\u{ff1a}'])?;
+fn labelled<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
+    let (label, rest) = lines.first()?.split_once([':', '\u{ff1a}'])?;
     let is_label = label.len() <= 60 && wording::labels(label);
     is_label.then(|| leading(rest.trim_start())).flatten()
 }
 
-/// An address within a sentence that speaks of failure.
-fn sentence(line: &str) -> Option<(Address, &str)> {
+/// An address within a sentence that speaks of failure: whom the mail was to, rather than whom it was from.
+fn sentence<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
+    let line = *lines.first()?;
     if !line.contains('@') || !(wording::fails(line) || wording::tells_why(line)) {
         return None;
     }
-    let address = block::address(line)?;
-    Some((address, ""))
+    let to = line.find(" to ").and_then(|at| block::address(&line[at..]));
+    Some((to.or_else(|| block::address(line))?, ""))
 }
 
 /// An address that a text begins with, bracketed or bare; what follows it.
@@ -389,7 +443,7 @@ mod tests {
 
     #[test]
     fn addresses_head_lines() {
-        let found = |line: &str| heading(line).map(|(address, rest)| format!("{address}|{rest}"));
+        let found = |line: &str| heading(&[line]).map(|(address, rest)| format!("{address}|{rest}"));
         assert_eq!(found("<a@b.test>: no").as_deref(), Some("a@b.test|: no"));
         assert_eq!(found("* a@b.test").as_deref(), Some("a@b.test|"));
         assert_eq!(found("a@b.test: 550 no").as_deref(), Some("a@b.test|: 550 no"));

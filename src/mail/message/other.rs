@@ -69,9 +69,11 @@ fn is_from_machine(letter: &Letter<'_>) -> bool {
     letter.is_from_daemon_by_name() || letter.has("X-Failed-Recipients")
 }
 
-/// Whether a list distributed this (RFC 2369), on somebody's behalf.
+/// Whether a list distributed this (RFC 2369, RFC 2919), on somebody's behalf: what list servers refuse they
+/// say in mails of their own, some of them with such fields too.
 fn is_from_list(letter: &Letter<'_>) -> bool {
-    (letter.has("List-Post") || letter.has("List-Unsubscribe")) && !letter.is_from_daemon()
+    let distributed = letter.has("List-Id") && letter.has("List-Post");
+    distributed && !letter.has("X-MLServer") && !letter.is_from_daemon()
 }
 
 /// The standard of a report that is about something else than a delivery.
