@@ -13,6 +13,7 @@
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
 
+use super::normal::normalise_into;
 use super::provider::Providers;
 use super::rule::{Question, Rule, RuleSet};
 use super::throttle::LaneKey;
@@ -21,7 +22,7 @@ use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What the server was answering to.
@@ -56,10 +57,7 @@ impl Phase {
     /// The phase that a reply gives away: `(in reply to MAIL FROM command)` at its end, or a 5xx that
     /// the MTA reports as temporary.
     fn of(reply: &Reply, reported: Option<EnhancedStatus>) -> Self {
-        let named = reply.text.rsplit_once("(in reply to ").map(|(_, tail)| {
-            let tail = tail.trim_end_matches(')');
-            Self::of_command(tail.strip_suffix(" command").unwrap_or(tail))
-        });
+        let named = framed(&reply.text).map(|(_, command)| Self::of_command(command));
         let refused = reply.code.is_some_and(ReplyCode::is_permanent)
             && reported.is_some_and(|s| s.class() == Class::Persistent);
         match named {
@@ -92,25 +90,47 @@ pub fn classify_in(
     provider: Option<&str>,
     phase: Phase,
 ) -> Verdict {
-    let text = normalised(&reply.text);
-    let question = Question {
-        text: &text,
-        code: reply.code,
-        status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
-        provider,
-    };
-    let verdict = match rules.find(&question) {
-        Some((rule, sub_cause)) => {
-            let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
-            judged(rule, sub_cause, permanent)
-        }
-        None => plain(
-            Cause::Unknown,
-            is_permanent(Cause::Unknown, reply, reported_status),
-            "none",
-        ),
-    };
-    guarded(verdict, phase, &text)
+    BUFFER.with_borrow_mut(|text| {
+        normalise_into(without_frame(&reply.text), text);
+        let question = Question {
+            text,
+            code: reply.code,
+            status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
+            provider,
+        };
+        let verdict = match rules.find(&question) {
+            Some((rule, sub_cause)) => {
+                let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
+                judged(rule, sub_cause, permanent)
+            }
+            None => plain(
+                Cause::Unknown,
+                is_permanent(Cause::Unknown, reply, reported_status),
+                "none",
+            ),
+        };
+        guarded(verdict, phase, text)
+    })
+}
+
+thread_local! {
+    /// Where texts are brought into their normal form, one after the other.
+    static BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The text without the frame that Postfix closes it with.
+fn without_frame(text: &str) -> &str {
+    match framed(text) {
+        Some((said, _)) => said.trim_end(),
+        None => text,
+    }
+}
+
+/// What was said, and the command that it replied to: `… (in reply to RCPT TO command)`.
+fn framed(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_suffix(')')?;
+    let (said, command) = inner.rsplit_once("(in reply to ")?;
+    Some((said, command.strip_suffix(" command").unwrap_or(command)))
 }
 
 /// Judges an event, and says whose limits it speaks of. A lane is known only where our own MTA tells
@@ -252,32 +272,6 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
     }
 }
 
-/// The text as rules are asked about it: in lower case where it goes beyond ASCII.
-fn normalised(text: &str) -> Cow<'_, str> {
-    let masked = mask(text);
-    if masked.is_ascii() {
-        masked
-    } else {
-        Cow::Owned(masked.to_lowercase())
-    }
-}
-
-/// The text with a lone `@` for every address: what somebody calls a mailbox says nothing of its fate.
-fn mask(text: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'@', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut masked = String::with_capacity(text.len());
-    let mut from = 0;
-    for (start, end) in addresses(text) {
-        masked.push_str(&text[from..start]);
-        masked.push('@');
-        from = end;
-    }
-    masked.push_str(&text[from..]);
-    Cow::Owned(masked)
-}
-
 /// Where addresses stand in a text, roughly: runs around an `@` up to white space and brackets.
 fn addresses(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     let outside =
@@ -307,22 +301,6 @@ fn addresses(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_masked() {
-        let table = [
-            ("<mailbox-full@x.test>: spam", "<@>: spam"),
-            ("user a@x.test, and b@y.test", "user @, and @"),
-            ("<\"no such user\"@x.test>: spam", "<@>: spam"),
-            ("no address", "no address"),
-            ("@", "@"),
-            ("a@b@c d", "@ d"),
-            ("für ü@x.test.", "für @"),
-        ];
-        for (text, masked) in table {
-            assert_eq!(mask(text), masked, "{text}");
-        }
-    }
 
     #[test]
     fn commands_have_phases() {

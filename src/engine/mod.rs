@@ -5,6 +5,7 @@ pub mod answer;
 pub mod classify;
 pub mod decide;
 pub mod memory;
+pub mod normal;
 pub mod provider;
 pub mod rule;
 pub mod suppression;
