@@ -10,6 +10,7 @@
 //! - **What the MTA goes on trying is not permanent**: a refused session, or a 5xx that it reports as
 //!   4.x, which was a greeting or the like. Such a reply is about us, never about the recipient.
 //! - The reporter's own status counts where the reply has none and the digits do not gainsay it.
+//! - Where a text without digits quotes a reply (`… said: 550 5.1.1 …`), the quoted reply is judged.
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
 
@@ -54,10 +55,36 @@ impl Phase {
         }
     }
 
+    /// The phase that a report names in its own words, as those of Exim and of dma do.
+    fn of_report(text: &str) -> Option<Self> {
+        let command = ["remote mail server after ", "did not like our "]
+            .into_iter()
+            .find_map(|frame| text.split_once(frame))
+            .map(|(_, command)| command)?;
+        let names = [
+            ("MAIL FROM", Self::Sender),
+            ("RCPT TO", Self::Recipient),
+            ("end of DATA", Self::Message),
+            ("final DATA", Self::Message),
+            ("DATA", Self::Message),
+            ("pipelined", Self::Unknown),
+            ("initial connection", Self::Session),
+            ("EHLO", Self::Session),
+            ("HELO", Self::Session),
+            ("STARTTLS", Self::Session),
+        ];
+        let named = names.into_iter().find(|(name, _)| command.starts_with(name));
+        named.map(|(_, phase)| phase)
+    }
+
     /// The phase that a reply gives away: `(in reply to MAIL FROM command)` at its end, or a 5xx that
     /// the MTA reports as temporary.
     fn of(reply: &Reply, reported: Option<EnhancedStatus>) -> Self {
-        let named = framed(&reply.text).map(|(_, command)| Self::of_command(command));
+        let named = match framed(&reply.text) {
+            Some((_, command)) => Some(Self::of_command(command)),
+            None if reply.code.is_none() => Self::of_report(&reply.text),
+            None => None,
+        };
         let refused = reply.code.is_some_and(ReplyCode::is_permanent)
             && reported.is_some_and(|s| s.class() == Class::Persistent);
         match named {
@@ -90,6 +117,11 @@ pub fn classify_in(
     provider: Option<&str>,
     phase: Phase,
 ) -> Verdict {
+    let quoted = match reply.code {
+        None => Reply::quoted_in(&reply.text),
+        Some(_) => None,
+    };
+    let reply = quoted.as_ref().unwrap_or(reply);
     BUFFER.with_borrow_mut(|text| {
         normalise_into(without_frame(&reply.text), text);
         let question = Question {
@@ -244,7 +276,8 @@ fn is_permanent(cause: Cause, reply: &Reply, reported: Option<EnhancedStatus>) -
         // Words only, as local agents speak: what they say of an address or a message stays so.
         (None, None) => {
             let passing = matches!(cause, Cause::MailboxFull | Cause::MailboxUnavailable);
-            (of_recipient && !passing) || cause.scope() == Scope::Message
+            let ours = matches!(cause, Cause::AuthFailed | Cause::SenderRejected);
+            (of_recipient && !passing) || ours || cause.scope() == Scope::Message
         }
     }
 }
@@ -311,5 +344,23 @@ mod tests {
         assert_eq!(Phase::of(&reply, None), Phase::Sender);
         let greeting = Reply::parse("554 5.7.1 go away");
         assert_eq!(Phase::of(&greeting, "4.7.1".parse().ok()), Phase::Session);
+        let table = [
+            (
+                "SMTP error from remote mail server after MAIL FROM:<a@x.test>: no",
+                Phase::Sender,
+            ),
+            (
+                "SMTP error from remote mail server after end of DATA: no",
+                Phase::Message,
+            ),
+            (
+                "mx.x.test [192.0.2.1] did not like our RCPT TO: no",
+                Phase::Recipient,
+            ),
+            ("nobody says", Phase::Unknown),
+        ];
+        for (text, phase) in table {
+            assert_eq!(Phase::of(&Reply::parse(text), None), phase, "{text}");
+        }
     }
 }
