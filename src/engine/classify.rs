@@ -10,6 +10,7 @@
 //! - **What the MTA goes on trying is not permanent**: a refused session, or a 5xx that it reports as
 //!   4.x, which was a greeting or the like. Such a reply is about us, never about the recipient.
 //! - The reporter's own status counts where the reply has none and the digits do not gainsay it.
+//! - Where a text condemns an address and also speaks of a sender, it takes several like it.
 //! - Where a text without digits quotes a reply (`… said: 550 5.1.1 …`), the quoted reply is judged.
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
@@ -141,8 +142,38 @@ pub fn classify_in(
                 "none",
             ),
         };
-        guarded(verdict, phase, text)
+        doubted(guarded(verdict, phase, text), text)
     })
+}
+
+/// Words that speak of us. A text with one of them may mean our mailbox by the one that it calls dead.
+const OF_US: [&str; 10] = [
+    "sender",
+    "sending",
+    "return address",
+    "return-path",
+    "envelope",
+    "mail from",
+    "from address",
+    "your domain",
+    "your host",
+    "header",
+];
+
+/// A text that also speaks of us condemns nobody at once: it takes several like it.
+fn doubted(verdict: Verdict, normal: &str) -> Verdict {
+    let of_us = || {
+        OF_US
+            .iter()
+            .any(|words| memchr::memmem::find(normal.as_bytes(), words.as_bytes()).is_some())
+    };
+    if verdict.remedy == Remedy::Suppress && of_us() {
+        return Verdict {
+            remedy: Remedy::SuppressIfRepeated,
+            ..verdict
+        };
+    }
+    verdict
 }
 
 thread_local! {
@@ -298,6 +329,10 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
     match phase {
         Phase::Session => plain(Cause::PolicyRejected, permanent, "guard.session"),
         Phase::Sender => plain(Cause::SenderRejected, permanent, "guard.sender"),
+        // Whoever took the recipients and then misses a domain, misses one of the header's.
+        Phase::Message if verdict.cause == Cause::DomainNotFound => {
+            plain(Cause::SenderRejected, permanent, "guard.message-domain")
+        }
         Phase::Message if strikes && !masked.contains('@') && verdict.cause != Cause::MailboxFull => {
             plain(Cause::Unknown, permanent, "guard.message")
         }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 mod pattern;
+mod reach;
 mod shipped;
 
 pub use pattern::{CodePattern, StatusPattern};
@@ -227,7 +228,19 @@ impl RuleSet {
             return Err(errors);
         }
         ranked.sort_by_key(|&(rank, _)| rank);
-        Self::build(ranked.into_iter().map(|(_, rule)| rule).collect())
+        for tier in ranked.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+            let rules: Vec<&Rule> = tier.iter().map(|(_, rule)| rule).collect();
+            let never = reach::never_winning(&rules).into_iter();
+            errors.extend(never.map(|(position, why)| error(rules[position], why)));
+        }
+        // The shipped rules, of the last tier, have tests for their examples.
+        let own = ranked
+            .iter()
+            .filter(|(rank, _)| tiers.len() == 1 || rank.0 + 1 < tiers.len())
+            .count();
+        let set = Self::build(ranked.into_iter().map(|(_, rule)| rule).collect())?;
+        errors.extend(reach::lost_examples(&set, own));
+        if errors.is_empty() { Ok(set) } else { Err(errors) }
     }
 
     fn build(rules: Vec<Rule>) -> Result<Self, Vec<RuleError>> {

@@ -4,6 +4,8 @@ use crate::engine::normal::folded;
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
 
+pub(super) mod plain;
+
 /// Codes: `550`, `55x`, `5xx`, or `none` for a reply without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CodePattern(Option<(u16, u16)>);
@@ -79,6 +81,16 @@ impl StatusPattern {
             return Err(expected());
         }
         Ok(Self(Some(parts)))
+    }
+
+    /// Whether this pattern fits wherever another does.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        match (self.0, other.0) {
+            (Some(wide), Some(narrow)) => wide.iter().zip(narrow).all(|(w, n)| w.is_none() || *w == n),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Whether a status, or its absence, fits.
