@@ -83,3 +83,66 @@ fn every_cause_has_a_rule() {
         .collect();
     assert_eq!(missing, Vec::<&Cause>::new());
 }
+
+/// The kind of a cause is the name of a list, or of what did not pass.
+#[test]
+fn kinds_are_named() {
+    let table = [
+        (
+            "554 5.7.1 Client host [192.0.2.1] blocked using zen.spamhaus.org",
+            "spamhaus-zen",
+        ),
+        (
+            "554 5.7.1 Client host [192.0.2.1] blocked using sbl-xbl.spamhaus.org",
+            "spamhaus-sbl",
+        ),
+        ("550 Your IP is blacklisted using SPAMHAUS-XBL", "spamhaus-xbl"),
+        ("550 rejected due to listing in Spamhaus PBL", "spamhaus-pbl"),
+        ("550 the domain is listed in the Spamhaus DBL", "spamhaus-dbl"),
+        ("550 listed in Spamhaus CSS", "spamhaus-css"),
+        ("554 blocked using b.barracudacentral.org", "barracuda"),
+        ("554 blocked using bl.spamcop.net", "spamcop"),
+        ("554 blocked using dnsbl.sorbs.net", "sorbs"),
+        ("550 listed at UCEPROTECT-Level 1", "uceprotect"),
+        ("554 rejected by Abusix Mail Intelligence", "abusix"),
+        ("550 on the invaluement list", "invaluement"),
+        ("550 message contains a domain on ivmURI", "invaluement"),
+        ("550 SPFBL permanently blocked", "spfbl"),
+        ("554 blocked using psbl.surriel.com", "psbl"),
+        ("554 blocked using bl.mailspike.net", "mailspike"),
+        ("550 link listed by SURBL", "surbl"),
+        ("554 blocked using multi.uribl.com", "uribl"),
+        ("554 blocked using ix.dnsbl.manitu.net", "nixspam"),
+        (
+            "550 IP blacklisted by CSI, see http://csi.cloudmark.com/reset-request/",
+            "cloudmark-csi",
+        ),
+        ("554 blocked using bl.score.senderscore.com", "senderscore"),
+        ("550 blocked using Trend Micro RBL+", "trendmicro-ers"),
+        (
+            "554 Blocked - see https://ipcheck.proofpoint.com/?ip=192.0.2.1",
+            "proofpoint-pdr",
+        ),
+        (
+            "554 SBRS score too low: http://www.senderbase.org/",
+            "cisco-talos",
+        ),
+        ("554 blocked using bl.example.org", "bl.example.org"),
+        ("550 5.7.23 -", "spf"),
+        ("550 SPF check failed", "spf"),
+        ("550 5.7.20 -", "dkim"),
+        ("550 rejected by DMARC policy", "dmarc"),
+        ("450 4.7.25 cannot find your hostname", "ptr"),
+        ("530 5.7.0 Must issue a STARTTLS command first", "tls"),
+        ("535 5.7.8 authentication failed", "smtp_auth"),
+    ];
+    for (text, kind) in table {
+        let verdict = judged(rules(), text, Some("misc.test"));
+        assert_eq!(
+            verdict.sub_cause.as_deref(),
+            Some(kind),
+            "{text}: {}",
+            verdict.rule
+        );
+    }
+}
