@@ -30,7 +30,7 @@ const AT: u8 = 2;
 const COLON: u8 = 4;
 const BETWEEN: u8 = 8;
 
-const CLASSES: [u8; 256] = {
+static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut octet = 0;
     while octet < 256 {
@@ -48,6 +48,23 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
+fn class(octet: u8) -> u8 {
+    CLASSES[usize::from(octet)]
+}
+
+/// Where the next digit, colon or `@` is: most of a text has none, and goes by in eights.
+fn of_interest(octets: &[u8], from: usize) -> Option<usize> {
+    let marked = |octet: &u8| class(*octet) & (DIGIT | AT | COLON) != 0;
+    let mut at = from;
+    while let Some(eight) = octets.get(at..at + 8) {
+        if eight.iter().fold(0, |seen, &octet| seen | class(octet)) & (DIGIT | AT | COLON) != 0 {
+            break;
+        }
+        at += 8;
+    }
+    octets[at..].iter().position(marked).map(|position| at + position)
+}
+
 /// Puts the normal form of a text into `out`, in place of what was there.
 pub fn normalise_into(text: &str, out: &mut String) {
     out.clear();
@@ -59,22 +76,23 @@ pub fn normalise_into(text: &str, out: &mut String) {
         from: 0,
     };
     let octets = text.as_bytes();
-    let mut start = 0;
-    while start < octets.len() {
+    let mut next = 0;
+    while let Some(at) = of_interest(octets, next) {
+        let before = octets[next..at]
+            .iter()
+            .rposition(|&octet| class(octet) == BETWEEN);
+        let start = before.map_or(next, |position| next + position + 1);
         let mut seen = 0;
-        let mut end = start;
-        while end < octets.len() {
-            let class = CLASSES[usize::from(octets[end])];
-            if class == BETWEEN {
-                break;
-            }
-            seen |= class;
+        let mut end = at;
+        while end < octets.len() && class(octets[end]) != BETWEEN {
+            seen |= class(octets[end]);
             end += 1;
         }
-        if seen != 0 {
+        // nothing that short is an IP address or an id
+        if end - start >= 7 || seen & !DIGIT != 0 {
             copy.word(start, end, seen);
         }
-        start = end + 1;
+        next = end;
     }
     copy.rest();
 }

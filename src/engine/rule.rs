@@ -8,10 +8,12 @@
 //! 3. a provider's rules before general ones;
 //! 4. the order of the files, and within a file the order of the rules.
 //!
-//! Texts are regular expressions, matched without regard to case anywhere in the text of the reply, in
-//! linear time. They see octets, not characters: a word boundary or a full stop that knew of Unicode
-//! would cost each reply dearly. `…` stands for any words within a sentence. Letters beyond ASCII may stand anywhere but in `[…]`; texts that have
-//! any are to be asked in lower case. What is wrong with a rule is refused with file and line, and then none is used: a set
+//! Texts are regular expressions, matched without regard to case anywhere in the normal form of a reply
+//! (`engine::normal`), in linear time. They see octets, not characters: a word boundary or a full stop
+//! that knew of Unicode would cost each reply dearly. `…` stands for any words within a sentence. Latin
+//! letters lose their accents; others may stand anywhere but in `[…]`. A rule that can never win is
+//! refused (`reach` says what is proven), and what is wrong with a rule is told with file and line, and
+//! then none is used: a set
 //! of rules that is half there judges differently from what its author meant.
 
 use super::provider::{Providers, line_of};
