@@ -10,9 +10,12 @@
 //! - **What the MTA goes on trying is not permanent**: a refused session, or a 5xx that it reports as
 //!   4.x, which was a greeting or the like. Such a reply is about us, never about the recipient.
 //! - The reporter's own status counts where the reply has none and the digits do not gainsay it.
+//! - Where a text condemns an address and also speaks of a sender, it takes several like it.
+//! - Where a text without digits quotes a reply (`… said: 550 5.1.1 …`), the quoted reply is judged.
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
 
+use super::normal::normalise_into;
 use super::provider::Providers;
 use super::rule::{Question, Rule, RuleSet};
 use super::throttle::LaneKey;
@@ -21,7 +24,7 @@ use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// What the server was answering to.
@@ -53,13 +56,36 @@ impl Phase {
         }
     }
 
+    /// The phase that a report names in its own words, as those of Exim and of dma do.
+    fn of_report(text: &str) -> Option<Self> {
+        let command = ["remote mail server after ", "did not like our "]
+            .into_iter()
+            .find_map(|frame| text.split_once(frame))
+            .map(|(_, command)| command)?;
+        let names = [
+            ("MAIL FROM", Self::Sender),
+            ("RCPT TO", Self::Recipient),
+            ("end of DATA", Self::Message),
+            ("final DATA", Self::Message),
+            ("DATA", Self::Message),
+            ("pipelined", Self::Unknown),
+            ("initial connection", Self::Session),
+            ("EHLO", Self::Session),
+            ("HELO", Self::Session),
+            ("STARTTLS", Self::Session),
+        ];
+        let named = names.into_iter().find(|(name, _)| command.starts_with(name));
+        named.map(|(_, phase)| phase)
+    }
+
     /// The phase that a reply gives away: `(in reply to MAIL FROM command)` at its end, or a 5xx that
     /// the MTA reports as temporary.
     fn of(reply: &Reply, reported: Option<EnhancedStatus>) -> Self {
-        let named = reply.text.rsplit_once("(in reply to ").map(|(_, tail)| {
-            let tail = tail.trim_end_matches(')');
-            Self::of_command(tail.strip_suffix(" command").unwrap_or(tail))
-        });
+        let named = match framed(&reply.text) {
+            Some((_, command)) => Some(Self::of_command(command)),
+            None if reply.code.is_none() => Self::of_report(&reply.text),
+            None => None,
+        };
         let refused = reply.code.is_some_and(ReplyCode::is_permanent)
             && reported.is_some_and(|s| s.class() == Class::Persistent);
         match named {
@@ -92,25 +118,82 @@ pub fn classify_in(
     provider: Option<&str>,
     phase: Phase,
 ) -> Verdict {
-    let text = normalised(&reply.text);
-    let question = Question {
-        text: &text,
-        code: reply.code,
-        status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
-        provider,
+    let quoted = match reply.code {
+        None => Reply::quoted_in(&reply.text),
+        Some(_) => None,
     };
-    let verdict = match rules.find(&question) {
-        Some((rule, sub_cause)) => {
-            let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
-            judged(rule, sub_cause, permanent)
-        }
-        None => plain(
-            Cause::Unknown,
-            is_permanent(Cause::Unknown, reply, reported_status),
-            "none",
-        ),
+    let reply = quoted.as_ref().unwrap_or(reply);
+    BUFFER.with_borrow_mut(|text| {
+        normalise_into(without_frame(&reply.text), text);
+        let question = Question {
+            text,
+            code: reply.code,
+            status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
+            provider,
+        };
+        let verdict = match rules.find(&question) {
+            Some((rule, sub_cause)) => {
+                let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
+                judged(rule, sub_cause, permanent)
+            }
+            None => plain(
+                Cause::Unknown,
+                is_permanent(Cause::Unknown, reply, reported_status),
+                "none",
+            ),
+        };
+        doubted(guarded(verdict, phase, text), text)
+    })
+}
+
+/// Words that speak of us. A text with one of them may mean our mailbox by the one that it calls dead.
+const OF_US: [&str; 10] = [
+    "sender",
+    "sending",
+    "return address",
+    "return-path",
+    "envelope",
+    "mail from",
+    "from address",
+    "your domain",
+    "your host",
+    "header",
+];
+
+/// A text that also speaks of us condemns nobody at once: it takes several like it.
+fn doubted(verdict: Verdict, normal: &str) -> Verdict {
+    let of_us = || {
+        OF_US
+            .iter()
+            .any(|words| memchr::memmem::find(normal.as_bytes(), words.as_bytes()).is_some())
     };
-    guarded(verdict, phase, &text)
+    if verdict.remedy == Remedy::Suppress && of_us() {
+        return Verdict {
+            remedy: Remedy::SuppressIfRepeated,
+            ..verdict
+        };
+    }
+    verdict
+}
+
+thread_local! {
+    /// Where texts are brought into their normal form, one after the other.
+    static BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The text without the frame that Postfix closes it with.
+fn without_frame(text: &str) -> &str {
+    match framed(text) {
+        Some((said, _)) => said.trim_end(),
+        None => text,
+    }
+}
+
+/// What was said, and the command that it replied to: `… (in reply to RCPT TO command)`.
+fn framed(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_suffix(')')?;
+    let (said, command) = inner.rsplit_once("(in reply to ")?;
+    Some((said, command.strip_suffix(" command").unwrap_or(command)))
 }
 
 /// Judges an event, and says whose limits it speaks of. A lane is known only where our own MTA tells
@@ -252,7 +335,8 @@ fn is_permanent(cause: Cause, reply: &Reply, reported: Option<EnhancedStatus>) -
         // Words only, as local agents speak: what they say of an address or a message stays so.
         (None, None) => {
             let passing = matches!(cause, Cause::MailboxFull | Cause::MailboxUnavailable);
-            (of_recipient && !passing) || cause.scope() == Scope::Message
+            let ours = matches!(cause, Cause::AuthFailed | Cause::SenderRejected);
+            (of_recipient && !passing) || ours || cause.scope() == Scope::Message
         }
     }
 }
@@ -278,37 +362,15 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
     match phase {
         Phase::Session => plain(Cause::PolicyRejected, permanent, "guard.session"),
         Phase::Sender => plain(Cause::SenderRejected, permanent, "guard.sender"),
+        // Whoever took the recipients and then misses a domain, misses one of the header's.
+        Phase::Message if verdict.cause == Cause::DomainNotFound => {
+            plain(Cause::SenderRejected, permanent, "guard.message-domain")
+        }
         Phase::Message if strikes && !masked.contains('@') && verdict.cause != Cause::MailboxFull => {
             plain(Cause::Unknown, permanent, "guard.message")
         }
         Phase::Message | Phase::Recipient | Phase::Unknown => verdict,
     }
-}
-
-/// The text as rules are asked about it: in lower case where it goes beyond ASCII.
-fn normalised(text: &str) -> Cow<'_, str> {
-    let masked = mask(text);
-    if masked.is_ascii() {
-        masked
-    } else {
-        Cow::Owned(masked.to_lowercase())
-    }
-}
-
-/// The text with a lone `@` for every address: what somebody calls a mailbox says nothing of its fate.
-fn mask(text: &str) -> Cow<'_, str> {
-    if memchr::memchr(b'@', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let mut masked = String::with_capacity(text.len());
-    let mut from = 0;
-    for (start, end) in addresses(text) {
-        masked.push_str(&text[from..start]);
-        masked.push('@');
-        from = end;
-    }
-    masked.push_str(&text[from..]);
-    Cow::Owned(masked)
 }
 
 /// Where addresses stand in a text, roughly: runs around an `@` up to white space and brackets.
@@ -342,22 +404,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_masked() {
-        let table = [
-            ("<mailbox-full@x.test>: spam", "<@>: spam"),
-            ("user a@x.test, and b@y.test", "user @, and @"),
-            ("<\"no such user\"@x.test>: spam", "<@>: spam"),
-            ("no address", "no address"),
-            ("@", "@"),
-            ("a@b@c d", "@ d"),
-            ("für ü@x.test.", "für @"),
-        ];
-        for (text, masked) in table {
-            assert_eq!(mask(text), masked, "{text}");
-        }
-    }
-
-    #[test]
     fn commands_have_phases() {
         assert_eq!(Phase::of_command("end of DATA"), Phase::Message);
         assert_eq!(Phase::of_command("MAIL FROM"), Phase::Sender);
@@ -366,5 +412,23 @@ mod tests {
         assert_eq!(Phase::of(&reply, None), Phase::Sender);
         let greeting = Reply::parse("554 5.7.1 go away");
         assert_eq!(Phase::of(&greeting, "4.7.1".parse().ok()), Phase::Session);
+        let table = [
+            (
+                "SMTP error from remote mail server after MAIL FROM:<a@x.test>: no",
+                Phase::Sender,
+            ),
+            (
+                "SMTP error from remote mail server after end of DATA: no",
+                Phase::Message,
+            ),
+            (
+                "mx.x.test [192.0.2.1] did not like our RCPT TO: no",
+                Phase::Recipient,
+            ),
+            ("nobody says", Phase::Unknown),
+        ];
+        for (text, phase) in table {
+            assert_eq!(Phase::of(&Reply::parse(text), None), phase, "{text}");
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod explain;
 pub mod heard;
 pub mod memory;
+pub mod normal;
 pub mod provider;
 pub mod rule;
 pub mod suppression;

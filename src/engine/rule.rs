@@ -8,10 +8,12 @@
 //! 3. a provider's rules before general ones;
 //! 4. the order of the files, and within a file the order of the rules.
 //!
-//! Texts are regular expressions, matched without regard to case anywhere in the text of the reply, in
-//! linear time. They see octets, not characters: a word boundary or a full stop that knew of Unicode
-//! would cost each reply dearly. `…` stands for any words within a sentence. Letters beyond ASCII may stand anywhere but in `[…]`; texts that have
-//! any are to be asked in lower case. What is wrong with a rule is refused with file and line, and then none is used: a set
+//! Texts are regular expressions, matched without regard to case anywhere in the normal form of a reply
+//! (`engine::normal`), in linear time. They see octets, not characters: a word boundary or a full stop
+//! that knew of Unicode would cost each reply dearly. `…` stands for any words within a sentence. Latin
+//! letters lose their accents; others may stand anywhere but in `[…]`. A rule that can never win is
+//! refused (`reach` says what is proven), and what is wrong with a rule is told with file and line, and
+//! then none is used: a set
 //! of rules that is half there judges differently from what its author meant.
 
 use super::provider::{Providers, line_of};
@@ -28,6 +30,7 @@ use toml::Spanned;
 
 mod condition;
 mod pattern;
+mod reach;
 mod shipped;
 
 pub use condition::Unmet;
@@ -229,7 +232,19 @@ impl RuleSet {
             return Err(errors);
         }
         ranked.sort_by_key(|&(rank, _)| rank);
-        Self::build(ranked.into_iter().map(|(_, rule)| rule).collect())
+        for tier in ranked.chunk_by(|(a, _), (b, _)| a.0 == b.0) {
+            let rules: Vec<&Rule> = tier.iter().map(|(_, rule)| rule).collect();
+            let never = reach::never_winning(&rules).into_iter();
+            errors.extend(never.map(|(position, why)| error(rules[position], why)));
+        }
+        // The shipped rules, of the last tier, have tests for their examples.
+        let own = ranked
+            .iter()
+            .filter(|(rank, _)| tiers.len() == 1 || rank.0 + 1 < tiers.len())
+            .count();
+        let set = Self::build(ranked.into_iter().map(|(_, rule)| rule).collect())?;
+        errors.extend(reach::lost_examples(&set, own));
+        if errors.is_empty() { Ok(set) } else { Err(errors) }
     }
 
     fn build(rules: Vec<Rule>) -> Result<Self, Vec<RuleError>> {

@@ -44,6 +44,12 @@ impl ReplyCode {
         self.0 / 100 == 4
     }
 
+    /// 2xx and 3xx: no refusal.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self.0 < 400
+    }
+
     /// 5xx: do not try again.
     #[must_use]
     pub fn is_permanent(self) -> bool {
@@ -72,12 +78,31 @@ impl Reply {
         };
         let continued = text.as_bytes().get(3) == Some(&b'-');
         let (status, rest) = status_prefix(rest);
-        let text = without_continuations(rest, code, continued);
+        let text = without_continuations(rest.trim_start(), code, continued);
         Self {
             code: Some(code),
             status: status.or_else(|| status_suffix(&text)),
             text,
         }
+    }
+
+    /// The reply that a report quotes: the first three digits of a refusal (4xx, 5xx) in the midst of a
+    /// text, introduced by a colon or a quotation mark. What stands before it are the reporter's words.
+    /// `None` where nothing is quoted.
+    #[must_use]
+    pub fn quoted_in(text: &str) -> Option<Self> {
+        let octets = text.as_bytes();
+        memchr::memchr2_iter(b'4', b'5', octets)
+            .filter(|&at| at > 0)
+            .find_map(|at| {
+                let introduced = match octets[at - 1] {
+                    b'\'' | b'"' | b':' => true,
+                    b' ' => at > 1 && octets[at - 2] == b':',
+                    _ => false,
+                };
+                let (code, rest) = code_prefix(text.get(at..)?).filter(|_| introduced)?;
+                (!rest.is_empty() && !code.is_success()).then(|| Self::parse(&text[at..]))
+            })
     }
 }
 
@@ -112,11 +137,18 @@ fn status_suffix(text: &str) -> Option<EnhancedStatus> {
 /// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
 /// `550 ` after them. A number in the text counts as such only if it is this reply's own code.
 fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> String {
-    let code = code.to_string();
-    let mut words: Vec<&str> = Vec::new();
-    let mut tokens = text.split_whitespace().peekable();
+    let number = code.get();
+    let [hundreds, tens, ones] = [number / 100, number / 10 % 10, number % 10];
+    #[allow(clippy::cast_possible_truncation, reason = "digits")]
+    let digits = [hundreds, tens, ones].map(|digit| b'0' + digit as u8);
+    let code = std::str::from_utf8(&digits).unwrap_or_default();
+    if is_plain(text, &digits) {
+        return text.to_owned();
+    }
+    let mut words = Words(String::with_capacity(text.len()));
+    let mut tokens = text.split_ascii_whitespace().peekable();
     while let Some(token) = tokens.next() {
-        let repeats = token.strip_prefix(code.as_str());
+        let repeats = token.strip_prefix(code);
         match repeats {
             // `550-5.1.1`, `550-text` and a lone `550-`
             Some(rest) if rest.starts_with('-') => {
@@ -139,11 +171,34 @@ fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> St
             _ => words.push(token),
         }
     }
-    words.join(" ")
+    words.0
+}
+
+/// Whether a text is on one line, with single blanks, and without the digits of its code: most are.
+fn is_plain(text: &str, code: &[u8; 3]) -> bool {
+    let octets = text.as_bytes();
+    !octets.iter().any(|&octet| octet < b' ')
+        && memchr::memmem::find(octets, b"  ").is_none()
+        && memchr::memmem::find(octets, code).is_none()
+        && !octets.ends_with(b" ")
+}
+
+/// Words, joined by single blanks.
+struct Words(String);
+
+impl Words {
+    fn push(&mut self, word: &str) {
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(word);
+    }
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut words = Words(String::with_capacity(text.len()));
+    text.split_ascii_whitespace().for_each(|word| words.push(word));
+    words.0
 }
 
 impl fmt::Display for Reply {
@@ -198,10 +253,40 @@ mod tests {
             ("599 9.9.9 unknown", "599 9.9.9 unknown"),
             ("5501 not a code", "5501 not a code"),
             ("550 room 550 is locked", "550 room 550 is locked"),
+            ("550: : User unknown", "550 : User unknown"),
+            ("550  two  blanks\tand a tab", "550 two blanks and a tab"),
             ("", ""),
         ];
         for (input, output) in table {
             assert_eq!(Reply::parse(input).to_string(), output, "{input}");
+        }
+    }
+
+    #[test]
+    fn reports_quote_replies() {
+        let table = [
+            (
+                "SMTP error from remote mail server after RCPT TO:<u@x.test>: host mx [192.0.2.5]: 550 5.1.1 gone",
+                Some("550 5.1.1 gone"),
+            ),
+            (
+                "The response was: 450-4.2.2 full 450 4.2.2 really",
+                Some("450 4.2.2 full really"),
+            ),
+            ("returned '550 5.4.312 expired'", Some("550 5.4.312 expired'")),
+            ("host x said: 554 no", Some("554 no")),
+            ("waited for 432 minutes, 500 tries: none", None),
+            ("could not deliver in 451 days", None),
+            ("rejected: no disk space 550 5.1.1 gone", None),
+            ("did not like our RCPT TO:550 5.7.25 no", Some("550 5.7.25 no")),
+            ("354 End data 250 2.0.0 queued", None),
+            ("it was 4", None),
+            ("550 at the start is no quotation", None),
+            ("é: 55é", None),
+        ];
+        for (text, reply) in table {
+            let quoted = Reply::quoted_in(text).map(|reply| reply.to_string());
+            assert_eq!(quoted.as_deref(), reply, "{text}");
         }
     }
 

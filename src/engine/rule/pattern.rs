@@ -1,8 +1,11 @@
 //! Patterns of codes, statuses and texts, as rules write them.
 
+use crate::engine::normal::folded;
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
 use std::fmt;
+
+pub(super) mod plain;
 
 /// Codes: `550`, `55x`, `5xx`, or `none` for a reply without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,16 @@ impl StatusPattern {
         Ok(Self(Some(parts)))
     }
 
+    /// Whether this pattern fits wherever another does.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        match (self.0, other.0) {
+            (Some(wide), Some(narrow)) => wide.iter().zip(narrow).all(|(w, n)| w.is_none() || *w == n),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Whether a status, or its absence, fits.
     #[must_use]
     pub fn matches(self, status: Option<EnhancedStatus>) -> bool {
@@ -129,12 +142,14 @@ impl fmt::Display for StatusPattern {
 /// not end it. Unlike `.{0,60}` it costs the automaton two states, not sixty for every start.
 const WITHIN_SENTENCE: &str = r"(?:[^.;]|\.[^ ])*";
 
-/// A regular expression over octets for one over characters: `…` becomes [`WITHIN_SENTENCE`], and each
-/// other character beyond ASCII, in lower case, a group of its octets.
+/// A regular expression over octets for one over characters: `…` becomes [`WITHIN_SENTENCE`]; letters
+/// lose their accents, as they do in texts (`engine::normal`); and each other character beyond ASCII
+/// becomes a group of its octets.
 ///
 /// # Errors
 /// Where such a character stands in a class, which would then match any one of its octets.
 pub(super) fn octets(text: &str) -> Result<String, String> {
+    let text = folded(text);
     let mut out = String::with_capacity(text.len());
     let mut in_class = false;
     let mut escaped = false;
@@ -159,11 +174,9 @@ pub(super) fn octets(text: &str) -> Result<String, String> {
             ));
         }
         out.push_str("(?:");
-        for lower in c.to_lowercase() {
-            let mut buffer = [0; 4];
-            for octet in lower.encode_utf8(&mut buffer).bytes() {
-                out.push_str(&format!("\\x{octet:02X}"));
-            }
+        let mut buffer = [0; 4];
+        for octet in c.encode_utf8(&mut buffer).bytes() {
+            out.push_str(&format!("\\x{octet:02X}"));
         }
         out.push(')');
     }
@@ -210,8 +223,9 @@ mod tests {
 
     #[test]
     fn letters_beyond_ascii_become_octets() {
-        assert_eq!(octets("voll|\\[Ü").unwrap(), r"voll|\[(?:\xC3\xBC)");
-        assert!(octets("[aä]").is_err());
+        assert_eq!(octets("voll|\\[Ü[aä]").unwrap(), r"voll|\[u[aa]");
+        assert_eq!(octets("Я").unwrap(), r"(?:\xD1\x8F)");
+        assert!(octets("[aя]").is_err());
     }
 
     #[test]
