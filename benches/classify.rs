@@ -45,7 +45,9 @@ impl Dice {
 
     /// Other letters for letters, other digits for digits.
     fn like(&mut self, token: &str) -> String {
-        let hex = token.chars().all(|c| c.is_ascii_hexdigit() || !c.is_ascii_alphanumeric());
+        let hex = token
+            .chars()
+            .all(|c| c.is_ascii_hexdigit() || !c.is_ascii_alphanumeric());
         let letters = if hex { 6 } else { 26 };
         let other = |c: char| match c {
             'a'..='z' => char::from(b'a' + self.below(letters) as u8),
@@ -166,12 +168,19 @@ fn running() -> Duration {
 }
 
 fn main() {
-    let passes = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(3);
+    let passes = std::env::args()
+        .filter_map(|arg| arg.parse().ok())
+        .next()
+        .unwrap_or(3);
     let providers = Providers::shipped().expect("the shipped providers");
     let start = running();
     let rules = RuleSet::shipped(&providers).expect("the shipped rules");
     let texts: usize = rules.rules().iter().map(|rule| rule.texts.len()).sum();
-    println!("{} rules with {texts} texts compiled in {:?}", rules.rules().len(), running() - start);
+    println!(
+        "{} rules with {texts} texts compiled in {:?}",
+        rules.rules().len(),
+        running() - start
+    );
     let replies = corpus(&providers);
     let distinct: HashSet<&str> = replies.iter().map(|(reply, _)| reply.as_str()).collect();
     let octets: usize = replies.iter().map(|(reply, _)| reply.len()).sum();
@@ -220,11 +229,16 @@ fn main() {
         }
     });
     for (what, known) in [("known", true), ("unknown", false)] {
-        measure(&format!("text to verdict, provider {what}"), count, passes, || {
-            for (reply, provider) in &replies {
-                let provider = provider.as_deref().filter(|_| known);
-                black_box(classify(&rules, &Reply::parse(reply), None, provider));
-            }
-        });
+        measure(
+            &format!("text to verdict, provider {what}"),
+            count,
+            passes,
+            || {
+                for (reply, provider) in &replies {
+                    let provider = provider.as_deref().filter(|_| known);
+                    black_box(classify(&rules, &Reply::parse(reply), None, provider));
+                }
+            },
+        );
     }
 }

@@ -33,6 +33,7 @@ mod pattern;
 pub mod plain;
 mod required;
 mod shipped;
+mod words;
 
 pub use pattern::{CodePattern, StatusPattern};
 
@@ -253,16 +254,9 @@ impl RuleSet {
                 texts.push((octets, hir));
             }
         }
-        let texts = Matcher::new(texts).map_err(|problem| {
-            vec![RuleError {
-                file: "all rules together".to_owned(),
-                line: 0,
-                problem,
-            }]
-        })?;
         Ok(Self {
             rules,
-            texts: Arc::new(texts),
+            texts: Arc::new(Matcher::new(texts)),
             owners,
             captures,
             plain,
@@ -279,7 +273,9 @@ impl RuleSet {
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
         let octets = question.text.as_bytes();
-        let text = self.texts.first(octets, |text| self.rules[self.owners[text]].applies(question));
+        let text = self
+            .texts
+            .first(octets, |text| self.rules[self.owners[text]].applies(question));
         let best = text.map(|text| (self.owners[text], text));
         let mut plain = self.plain.iter().copied();
         let before = best.map_or(usize::MAX, |(index, _)| index);

@@ -1,6 +1,6 @@
 //! Which patterns match a text: first the words they require, then the patterns themselves.
 //!
-//! One automaton (Aho-Corasick) finds in one pass all words of all patterns in the text. A pattern is a
+//! One pass over the text finds all words of all patterns in it ([`Words`]). A pattern is a
 //! candidate where one word of each of its sets was found ([`Required`]); only candidates are asked, in
 //! their order, and most that are nothing but words need not be. A set of regular expressions, in
 //! contrast, has to carry all patterns through the whole text, and as each text is different, its
@@ -10,10 +10,8 @@
 //! compare with the plain way ([`super::plain`]). Time is linear in the text for each candidate. Memory
 //! grows with the rules only: a pattern is compiled when it is first a candidate, and then kept.
 
-use super::required::Required;
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::dfa::DFA;
-use aho_corasick::{Anchored, MatchKind, StartKind};
+use super::required::{self, Required};
+use super::words::{PADDING, Words};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::Hir;
 use std::cell::RefCell;
@@ -23,12 +21,9 @@ use std::sync::OnceLock;
 /// A compiled set of patterns.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    /// Finds the words.
-    words: Option<DFA>,
+    words: Words,
     /// The patterns whose first set a word is of, by word.
-    opens: Vec<Vec<u32>>,
-    /// How many words there are.
-    count: usize,
+    opens: Vec<Box<[u32]>>,
     patterns: Vec<Pattern>,
     /// The patterns that require nothing.
     always: Vec<u32>,
@@ -48,6 +43,8 @@ struct Pattern {
 /// What was found in a text; kept from one text to the next for its memory only.
 #[derive(Debug, Default)]
 struct Scratch {
+    /// The text in lower case, with [`PADDING`].
+    text: Vec<u8>,
     words: Bits,
     candidates: Bits,
 }
@@ -91,10 +88,7 @@ thread_local! {
 
 impl Matcher {
     /// Compiles patterns, over octets and without regard to case, best first.
-    ///
-    /// # Errors
-    /// Where they are too many for the automaton.
-    pub fn new(given: Vec<(String, Hir)>) -> Result<Self, String> {
+    pub fn new(given: Vec<(String, Hir)>) -> Self {
         let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut words: Vec<Vec<u8>> = Vec::new();
         let mut opens: Vec<Vec<u32>> = Vec::new();
@@ -125,73 +119,66 @@ impl Matcher {
                 compiled: OnceLock::new(),
             });
         }
-        let automaton = DFA::builder()
-            .match_kind(MatchKind::Standard)
-            .start_kind(StartKind::Unanchored)
-            .ascii_case_insensitive(true)
-            .prefilter(false)
-            .build(&words)
-            .map_err(|problem| problem.to_string())?;
-        Ok(Self {
-            words: (!words.is_empty()).then_some(automaton),
-            opens,
-            count: words.len(),
+        Self {
+            words: Words::new(&words, required::common),
+            opens: opens.into_iter().map(Vec::into_boxed_slice).collect(),
             patterns,
             always,
-        })
+        }
     }
 
     /// The first pattern that matches, of those that the caller wants.
     pub fn first(&self, text: &[u8], wanted: impl Fn(usize) -> bool) -> Option<usize> {
         SCRATCH.with_borrow_mut(|scratch| {
             self.look(text, scratch);
-            let Scratch { words, candidates } = scratch;
-            let first = candidates.iter().map(|n| n as usize).find(|&n| {
-                wanted(n) && self.patterns[n].matches(text, words)
-            });
+            let Scratch {
+                words, candidates, ..
+            } = scratch;
+            let first = candidates
+                .iter()
+                .map(|n| n as usize)
+                .find(|&n| wanted(n) && self.patterns[n].matches(text, words));
             first
         })
     }
 
     /// Finds the words of a text, and the patterns that they open.
     fn look(&self, text: &[u8], scratch: &mut Scratch) {
-        scratch.words.clear(self.count);
-        scratch.candidates.clear(self.patterns.len());
+        let Scratch {
+            text: lower,
+            words,
+            candidates,
+        } = scratch;
+        words.clear(self.opens.len());
+        candidates.clear(self.patterns.len());
         for &pattern in &self.always {
-            scratch.candidates.insert(pattern);
+            candidates.insert(pattern);
         }
-        let Some(automaton) = &self.words else { return };
-        // Unanchored searches are what it was built for.
-        let Ok(mut state) = automaton.start_state(Anchored::No) else { return };
-        for &octet in text {
-            state = automaton.next_state(Anchored::No, state, octet);
-            if automaton.is_special(state) && automaton.is_match(state) {
-                self.note(automaton, state, scratch);
-            }
-        }
-    }
-
-    /// Notes the words that end in a state of the automaton.
-    fn note(&self, automaton: &DFA, state: StateID, scratch: &mut Scratch) {
-        for index in 0..automaton.match_len(state) {
-            let word = automaton.match_pattern(state, index).as_u32();
-            if scratch.words.insert(word) {
+        lower.clear();
+        lower.extend_from_slice(text);
+        lower.make_ascii_lowercase();
+        lower.extend_from_slice(&PADDING);
+        self.words.find(lower, |word| {
+            if words.insert(word) {
                 for &pattern in &self.opens[word as usize] {
-                    scratch.candidates.insert(pattern);
+                    candidates.insert(pattern);
                 }
             }
-        }
+        });
     }
 
     /// The octets that it holds, without what is compiled later.
     pub fn memory_usage(&self) -> usize {
-        self.words.as_ref().map_or(0, Automaton::memory_usage)
+        self.words.memory_usage()
     }
 }
 
 impl Pattern {
     fn matches(&self, text: &[u8], words: &Bits) -> bool {
-        let met = self.others.iter().all(|set| set.iter().any(|&word| words.contains(word)));
+        let met = self
+            .others
+            .iter()
+            .all(|set| set.iter().any(|&word| words.contains(word)));
         met && (self.exact || self.compiled().is_some_and(|regex| regex.is_match(text)))
     }
 
@@ -203,5 +190,8 @@ impl Pattern {
 
 /// Compiles a pattern as all are.
 pub(super) fn compile(octets: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(octets).case_insensitive(true).unicode(false).build()
+    RegexBuilder::new(octets)
+        .case_insensitive(true)
+        .unicode(false)
+        .build()
 }

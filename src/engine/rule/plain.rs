@@ -22,7 +22,10 @@ impl<'a> PlainRules<'a> {
     /// Where they are too many for one set.
     pub fn new(rules: &'a RuleSet, dfa_size_limit: usize) -> Result<Self, String> {
         let rules = rules.rules();
-        let all = rules.iter().enumerate().flat_map(|(index, rule)| rule.texts.iter().map(move |text| (index, text)));
+        let all = rules
+            .iter()
+            .enumerate()
+            .flat_map(|(index, rule)| rule.texts.iter().map(move |text| (index, text)));
         let mut owners = Vec::new();
         let mut texts = Vec::new();
         for (index, text) in all {
@@ -45,7 +48,10 @@ impl<'a> PlainRules<'a> {
         let matches = self.texts.matches(question.text.as_bytes());
         let with_text = matches.iter().map(|text| self.owners[text]);
         let without = (0..self.rules.len()).filter(|&index| self.rules[index].texts.is_empty());
-        let winner = with_text.chain(without).filter(|&index| self.rules[index].applies(question)).min()?;
+        let winner = with_text
+            .chain(without)
+            .filter(|&index| self.rules[index].applies(question))
+            .min()?;
         Some(&self.rules[winner])
     }
 }

@@ -8,6 +8,7 @@
 //! Everything is in lower case. All here is an over-approximation: sets may be missing, never wrong. The
 //! proof is by structure, beside each case.
 
+use super::words::SHORTEST;
 use regex_syntax::hir::{Class, Hir, HirKind, Repetition};
 
 /// The most words of a set. Beyond it a pattern's parts are taken one by one.
@@ -41,7 +42,11 @@ impl Required {
     pub fn of(pattern: &Hir) -> Self {
         let part = Part::of(pattern);
         let exact = part.precise && part.all.is_some() && part.sets.is_empty();
-        let mut sets: Vec<_> = part.into_sets().into_iter().filter(|set| share(set) < 0.5).collect();
+        let mut sets: Vec<_> = part
+            .into_sets()
+            .into_iter()
+            .filter(|set| worth_looking_for(set))
+            .collect();
         sets.sort_by(|a, b| share(a).total_cmp(&share(b)));
         Self {
             exact: exact && sets.len() == 1,
@@ -111,11 +116,15 @@ impl Part {
         let count: usize = parts.iter().map(|p| p.all.as_ref().map_or(0, Vec::len)).sum();
         if parts.iter().all(|p| p.all.is_some() && p.sets.is_empty()) && count <= MOST_WORDS * 4 {
             let precise = parts.iter().all(|p| p.precise);
-            return Self::words(parts.into_iter().filter_map(|p| p.all).flatten().collect(), precise);
+            return Self::words(
+                parts.into_iter().filter_map(|p| p.all).flatten().collect(),
+                precise,
+            );
         }
         let mut one = Vec::new();
         for part in parts {
-            let best = part.into_sets().into_iter().min_by(|a, b| share(a).total_cmp(&share(b)));
+            let sets = part.into_sets().into_iter().filter(|set| worth_looking_for(set));
+            let best = sets.min_by(|a, b| share(a).total_cmp(&share(b)));
             match best {
                 Some(best) => one.extend(best),
                 None => return Self::anything(),
@@ -188,20 +197,29 @@ pub(super) fn states(hir: &Hir) -> usize {
 fn of_class(class: &Class) -> Part {
     let octets: Vec<u8> = match class {
         Class::Bytes(class) => class.iter().flat_map(|r| r.start()..=r.end()).collect(),
-        Class::Unicode(class) if class.is_ascii() => {
-            class.iter().flat_map(|r| r.start()..=r.end()).filter_map(|c| u8::try_from(c).ok()).collect()
-        }
+        Class::Unicode(class) if class.is_ascii() => class
+            .iter()
+            .flat_map(|r| r.start()..=r.end())
+            .filter_map(|c| u8::try_from(c).ok())
+            .collect(),
         // Beyond ASCII a character is several octets.
         Class::Unicode(_) => return Part::anything(),
     };
-    let mut all: Vec<Vec<u8>> = octets.iter().map(|octet| vec![octet.to_ascii_lowercase()]).collect();
+    let mut all: Vec<Vec<u8>> = octets
+        .iter()
+        .map(|octet| vec![octet.to_ascii_lowercase()])
+        .collect();
     all.sort();
     all.dedup();
     if all.is_empty() || all.len() > MOST_OF_CLASS {
         return Part::anything();
     }
     let other = |octet: &u8| {
-        if octet.is_ascii_lowercase() { octet.to_ascii_uppercase() } else { octet.to_ascii_lowercase() }
+        if octet.is_ascii_lowercase() {
+            octet.to_ascii_uppercase()
+        } else {
+            octet.to_ascii_lowercase()
+        }
     };
     Part::words(all, octets.iter().all(|octet| octets.contains(&other(octet))))
 }
@@ -222,17 +240,27 @@ fn fewest(mut words: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
     Some(kept)
 }
 
-/// About how many places of a text begin a word of the set: what a hit is worth.
+/// Whether a set tells some texts from others.
+fn worth_looking_for(set: &[Vec<u8>]) -> bool {
+    set.iter().all(|word| word.len() >= SHORTEST) && share(set) < 0.5
+}
+
+/// About how many of a hundred places in a text begin a word of the set: what a hit is worth.
 fn share(set: &[Vec<u8>]) -> f64 {
-    let octet = |octet: &u8| match octet {
+    let places = |word: &Vec<u8>| word.iter().map(|&octet| common(octet)).product::<f64>();
+    set.iter().map(places).sum::<f64>() * 100.0
+}
+
+/// About how often an octet stands at a place in a reply.
+pub(super) fn common(octet: u8) -> f64 {
+    match octet {
         b' ' => 0.16,
         b'e' | b'a' | b't' | b'o' | b'i' | b'n' | b's' | b'r' => 0.07,
         b'd' | b'l' | b'c' | b'm' | b'u' | b'p' => 0.035,
         b'a'..=b'z' => 0.02,
         b'0'..=b'9' | b'.' | b'-' => 0.015,
         _ => 0.005,
-    };
-    set.iter().map(|word| word.iter().map(octet).product::<f64>()).sum::<f64>() * 100.0
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +278,11 @@ mod tests {
             .unwrap();
         let required = Required::of(&hir);
         let word = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
-        let sets = required.sets.iter().map(|set| set.iter().map(word).collect()).collect();
+        let sets = required
+            .sets
+            .iter()
+            .map(|set| set.iter().map(word).collect())
+            .collect();
         (sets, required.exact)
     }
 
@@ -260,8 +292,16 @@ mod tests {
             ("Mailbox full", &[&["mailbox full"]], true),
             ("black ?list(?:ed)?", &[&["blacklist", "black list"]], true),
             (r"\bSPF\b", &[&["spf"]], false),
-            ("gr[ea]y-?list", &[&["graylist", "greylist", "gray-list", "grey-list"]], true),
-            ("(?:user|alias)[^.]*(?:unknown|gone)", &[&["user", "alias"], &["gone", "unknown"]], false),
+            (
+                "gr[ea]y-?list",
+                &[&["graylist", "greylist", "gray-list", "grey-list"]],
+                true,
+            ),
+            (
+                "(?:user|alias)[^.]*(?:unknown|gone)",
+                &[&["user", "alias"], &["gone", "unknown"]],
+                false,
+            ),
             ("(?:a big|b.*c) sail", &[&[" sail"]], false),
             ("(?:tall|x.*ship) sail", &[&[" sail"], &["ship", "tall"]], false),
             ("(?P<sub>spamcop|sorbs)", &[&["sorbs", "spamcop"]], true),
@@ -272,8 +312,10 @@ mod tests {
         ];
         for &(pattern, sets, exact) in table {
             let (mut found, is_exact) = required(pattern);
-            let mut sets: Vec<Vec<String>> =
-                sets.iter().map(|set| set.iter().map(|&word| word.to_owned()).collect()).collect();
+            let mut sets: Vec<Vec<String>> = sets
+                .iter()
+                .map(|set| set.iter().map(|&word| word.to_owned()).collect())
+                .collect();
             found.iter_mut().chain(&mut sets).for_each(|set| set.sort());
             found.sort();
             sets.sort();

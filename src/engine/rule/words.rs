@@ -1,0 +1,207 @@
+//! Finds which of some thousand words stand in a text, in one pass.
+//!
+//! Of each word one rare run of four octets (of three, if it has no more) is known: its gram. At each place
+//! of the text the gram found there is looked up in a table of bits small enough for the fastest cache;
+//! only where it is that of a word is the word itself compared. No step waits for the one before it, as
+//! the steps of an automaton do, whose table for as many words takes megabytes.
+//!
+//! Nothing here fails. The time for a text is linear in its length times the number of words that share a
+//! gram, which [`Words::new`] keeps small by taking the rarest.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// The fewest octets of a word.
+pub(super) const SHORTEST: usize = 3;
+/// What follows a text, so that each of its places begins eight octets.
+pub(super) const PADDING: [u8; 8] = [0; 8];
+/// The bits of the numbers that grams are known by: one bit in a table of 8 KiB.
+const BITS: u32 = 16;
+/// The bits of them that choose a bucket.
+const BUCKET_BITS: u32 = 12;
+
+/// Words to be found, in lower case.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// Whether some word has the gram of this number.
+    known: Vec<u64>,
+    /// Where each bucket begins in `entries`; one more at the end.
+    buckets: Vec<u32>,
+    entries: Vec<Entry>,
+    /// What words have beyond their first eight octets.
+    octets: Vec<u8>,
+}
+
+/// A word, as its gram finds it.
+#[derive(Debug, Clone)]
+struct Entry {
+    gram: u32,
+    word: u32,
+    /// Its first eight octets, or all of them, and which bits these are.
+    head: u64,
+    mask: u64,
+    /// Where in the word its gram begins.
+    offset: usize,
+    /// The octets beyond the first eight.
+    tail: Range<usize>,
+}
+
+/// The number of a gram of four octets.
+fn long(gram: u32) -> usize {
+    (gram.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+}
+
+/// The number of a gram of three octets, which are the lower three.
+fn short(gram: u32) -> usize {
+    ((gram << 8).wrapping_mul(0x85EB_CA77) >> (32 - BITS)) as usize
+}
+
+/// Up to four octets as one number.
+fn number(gram: &[u8]) -> u32 {
+    gram.iter()
+        .rev()
+        .fold(0, |number, &octet| number << 8 | u32::from(octet))
+}
+
+/// Up to eight octets as one number.
+fn head_of(octets: &[u8]) -> u64 {
+    octets
+        .iter()
+        .rev()
+        .fold(0, |number, &octet| number << 8 | u64::from(octet))
+}
+
+fn bucket(number: usize) -> usize {
+    number >> (BITS - BUCKET_BITS)
+}
+
+impl Words {
+    /// Takes words of at least [`SHORTEST`] octets, and how common an octet is.
+    pub fn new(words: &[Vec<u8>], common: impl Fn(u8) -> f64) -> Self {
+        let mut octets = Vec::new();
+        let mut entries = Vec::with_capacity(words.len());
+        let mut taken: HashMap<u32, f64> = HashMap::new();
+        for (text, word) in words.iter().zip(0_u32..) {
+            let size = text.len().min(4);
+            // The more words share a gram, the more of them are compared wherever it stands.
+            let mut cost = |gram: &[u8]| {
+                let common: f64 = gram.iter().map(|&octet| common(octet)).product();
+                common * (1.0 + *taken.entry(number(gram)).or_default())
+            };
+            let costs = text.windows(size).map(&mut cost).enumerate();
+            let Some((offset, _)) = costs.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
+                continue;
+            };
+            let gram = number(&text[offset..offset + size]);
+            *taken.entry(gram).or_default() += 1.0;
+            let head = text.len().min(8);
+            let tail = octets.len()..octets.len() + text.len() - head;
+            octets.extend_from_slice(&text[head..]);
+            let entry = Entry {
+                gram,
+                word,
+                head: head_of(&text[..head]),
+                mask: u64::MAX >> (64 - 8 * head),
+                offset,
+                tail,
+            };
+            entries.push((if size == 4 { long(gram) } else { short(gram) }, entry));
+        }
+        entries.sort_by_key(|(number, _)| *number);
+        let mut known = vec![0_u64; 1 << (BITS - 6)];
+        let mut buckets = vec![0_u32; (1 << BUCKET_BITS) + 1];
+        for (number, _) in &entries {
+            known[number / 64] |= 1 << (number % 64);
+            buckets[bucket(*number) + 1] += 1;
+        }
+        for index in 1..buckets.len() {
+            buckets[index] += buckets[index - 1];
+        }
+        Self {
+            known,
+            buckets,
+            entries: entries.into_iter().map(|(_, entry)| entry).collect(),
+            octets,
+        }
+    }
+
+    /// Tells of every word in a text, which is in lower case and has [`PADDING`] after its end.
+    pub fn find(&self, text: &[u8], mut found: impl FnMut(u32)) {
+        let known = |number: usize| self.known[number / 64] >> (number % 64) & 1;
+        for (at, gram) in text.windows(4).enumerate() {
+            let gram = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
+            let (four, three) = (long(gram), short(gram));
+            if known(four) | known(three) != 0 {
+                self.compare(text, at, gram, four, &mut found);
+                self.compare(text, at, gram & 0x00FF_FFFF, three, &mut found);
+            }
+        }
+    }
+
+    /// Tells of the words whose gram stands at a place. One of three octets has a fourth of zero.
+    fn compare(&self, text: &[u8], at: usize, gram: u32, number: usize, found: &mut impl FnMut(u32)) {
+        let bucket = bucket(number);
+        let entries = self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize;
+        for entry in &self.entries[entries] {
+            if entry.gram != gram || at < entry.offset {
+                continue;
+            }
+            let Some((head, rest)) = text[at - entry.offset..].split_first_chunk() else {
+                continue;
+            };
+            let same = u64::from_le_bytes(*head) & entry.mask == entry.head;
+            if same && (entry.tail.is_empty() || rest.starts_with(&self.octets[entry.tail.clone()])) {
+                found(entry.word);
+            }
+        }
+    }
+
+    /// The octets that it holds.
+    pub fn memory_usage(&self) -> usize {
+        size_of_val(&*self.known)
+            + size_of_val(&*self.buckets)
+            + size_of_val(&*self.entries)
+            + self.octets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(words: &[&str], text: &str) -> Vec<u32> {
+        let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let mut found = Vec::new();
+        let text = [text.as_bytes(), &PADDING].concat();
+        Words::new(&words, |octet| f64::from(octet)).find(&text, |word| found.push(word));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn words_are_found_wherever_they_stand() {
+        let words = [
+            "spf",
+            "mail",
+            "mailbox",
+            "box full",
+            "full",
+            "no such user",
+            "user",
+        ];
+        let table: &[(&str, &[u32])] = &[
+            ("", &[]),
+            ("sp", &[]),
+            ("spf", &[0]),
+            ("mailbox full", &[1, 2, 3, 4]),
+            ("mail box", &[1]),
+            ("x no such user", &[5, 6]),
+            ("no such use", &[]),
+            ("ser, no such user spf", &[0, 5, 6]),
+        ];
+        for &(text, expected) in table {
+            assert_eq!(found(&words, text), expected, "{text}");
+        }
+    }
+}
