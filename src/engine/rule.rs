@@ -269,6 +269,13 @@ impl RuleSet {
         &self.rules
     }
 
+    /// What the compiled set holds: the octets of the tables that texts are looked up in, and how many texts
+    /// of rules have been compiled so far, which happens once for each, when it may first match.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        self.texts.size()
+    }
+
     /// The rule that wins, and the kind of cause that it found in the text.
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {

@@ -36,6 +36,10 @@ impl ReplyCode {
         self.0
     }
 
+    fn digits(self) -> [u8; 3] {
+        [self.0 / 100, self.0 / 10 % 10, self.0 % 10].map(|digit| b'0' + digit as u8)
+    }
+
     /// 4xx: try again later.
     #[must_use]
     pub fn is_transient(self) -> bool {
@@ -109,10 +113,10 @@ fn status_suffix(text: &str) -> Option<EnhancedStatus> {
 /// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
 /// `550 ` after them. A number in the text counts as such only if it is this reply's own code.
 fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> String {
-    let code = code.to_string();
-    if is_one_line(text, code.as_bytes()) {
+    if is_one_line(text, &code.digits()) {
         return text.to_owned();
     }
+    let code = code.to_string();
     let mut words: Vec<&str> = Vec::new();
     let mut tokens = text.split_whitespace().peekable();
     while let Some(token) = tokens.next() {

@@ -167,9 +167,14 @@ impl Matcher {
         });
     }
 
-    /// The octets that it holds, without what is compiled later.
-    pub fn memory_usage(&self) -> usize {
-        self.words.memory_usage()
+    /// The octets that finding words takes, and how many patterns have been compiled so far.
+    pub fn size(&self) -> (usize, usize) {
+        let opened: usize = self.opens.iter().map(|patterns| size_of_val(&**patterns)).sum();
+        let compiled = self
+            .patterns
+            .iter()
+            .filter(|pattern| pattern.compiled.get().is_some());
+        (self.words.memory_usage() + opened, compiled.count())
     }
 }
 

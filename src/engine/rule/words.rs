@@ -17,16 +17,16 @@ pub(super) const SHORTEST: usize = 3;
 pub(super) const PADDING: [u8; 8] = [0; 8];
 /// The bits of the numbers that grams are known by: one bit in a table of 8 KiB.
 const BITS: u32 = 16;
-/// The bits of them that choose a bucket.
-const BUCKET_BITS: u32 = 12;
 
 /// Words to be found, in lower case.
 #[derive(Debug)]
 pub(super) struct Words {
     /// Whether some word has the gram of this number.
     known: Vec<u64>,
-    /// Where each bucket begins in `entries`; one more at the end.
-    buckets: Vec<u32>,
+    /// How many known numbers there are before each word of `known`.
+    before: Vec<u32>,
+    /// Where the entries of each known number begin; one more at the end.
+    begins: Vec<u32>,
     entries: Vec<Entry>,
     /// What words have beyond their first eight octets.
     octets: Vec<u8>,
@@ -41,9 +41,9 @@ struct Entry {
     head: u64,
     mask: u64,
     /// Where in the word its gram begins.
-    offset: usize,
+    offset: u32,
     /// The octets beyond the first eight.
-    tail: Range<usize>,
+    tail: Range<u32>,
 }
 
 /// The number of a gram of four octets.
@@ -71,10 +71,6 @@ fn head_of(octets: &[u8]) -> u64 {
         .fold(0, |number, &octet| number << 8 | u64::from(octet))
 }
 
-fn bucket(number: usize) -> usize {
-    number >> (BITS - BUCKET_BITS)
-}
-
 impl Words {
     /// Takes words of at least [`SHORTEST`] octets, and how common an octet is.
     pub fn new(words: &[Vec<u8>], common: impl Fn(u8) -> f64) -> Self {
@@ -95,31 +91,35 @@ impl Words {
             let gram = number(&text[offset..offset + size]);
             *taken.entry(gram).or_default() += 1.0;
             let head = text.len().min(8);
-            let tail = octets.len()..octets.len() + text.len() - head;
+            let tail = octets.len() as u32..(octets.len() + text.len() - head) as u32;
             octets.extend_from_slice(&text[head..]);
             let entry = Entry {
                 gram,
                 word,
                 head: head_of(&text[..head]),
                 mask: u64::MAX >> (64 - 8 * head),
-                offset,
+                offset: offset as u32,
                 tail,
             };
             entries.push((if size == 4 { long(gram) } else { short(gram) }, entry));
         }
         entries.sort_by_key(|(number, _)| *number);
         let mut known = vec![0_u64; 1 << (BITS - 6)];
-        let mut buckets = vec![0_u32; (1 << BUCKET_BITS) + 1];
-        for (number, _) in &entries {
-            known[number / 64] |= 1 << (number % 64);
-            buckets[bucket(*number) + 1] += 1;
+        let mut begins = Vec::new();
+        for (index, (number, _)) in entries.iter().enumerate() {
+            let (place, bit) = (&mut known[number / 64], 1 << (number % 64));
+            if *place & bit == 0 {
+                begins.push(index as u32);
+            }
+            *place |= bit;
         }
-        for index in 1..buckets.len() {
-            buckets[index] += buckets[index - 1];
-        }
+        begins.push(entries.len() as u32);
+        let counts = known.iter().map(|bits| bits.count_ones());
+        let before = counts.scan(0, |sum, count| Some(std::mem::replace(sum, *sum + count)));
         Self {
+            before: before.collect(),
             known,
-            buckets,
+            begins,
             entries: entries.into_iter().map(|(_, entry)| entry).collect(),
             octets,
         }
@@ -131,8 +131,14 @@ impl Words {
         for (at, gram) in text.windows(4).enumerate() {
             let gram = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
             let (four, three) = (long(gram), short(gram));
-            if known(four) | known(three) != 0 {
+            let (is_four, is_three) = (known(four), known(three));
+            if is_four | is_three == 0 {
+                continue;
+            }
+            if is_four != 0 {
                 self.compare(text, at, gram, four, &mut found);
+            }
+            if is_three != 0 {
                 self.compare(text, at, gram & 0x00FF_FFFF, three, &mut found);
             }
         }
@@ -140,26 +146,32 @@ impl Words {
 
     /// Tells of the words whose gram stands at a place. One of three octets has a fourth of zero.
     fn compare(&self, text: &[u8], at: usize, gram: u32, number: usize, found: &mut impl FnMut(u32)) {
-        let bucket = bucket(number);
-        let entries = self.buckets[bucket] as usize..self.buckets[bucket + 1] as usize;
+        let lower = self.known[number / 64] & ((1 << (number % 64)) - 1);
+        let index = (self.before[number / 64] + lower.count_ones()) as usize;
+        let entries = self.begins[index] as usize..self.begins[index + 1] as usize;
         for entry in &self.entries[entries] {
-            if entry.gram != gram || at < entry.offset {
+            if entry.gram != gram || at < entry.offset as usize {
                 continue;
             }
-            let Some((head, rest)) = text[at - entry.offset..].split_first_chunk() else {
+            let Some((head, rest)) = text[at - entry.offset as usize..].split_first_chunk() else {
                 continue;
             };
             let same = u64::from_le_bytes(*head) & entry.mask == entry.head;
-            if same && (entry.tail.is_empty() || rest.starts_with(&self.octets[entry.tail.clone()])) {
+            if same && (entry.tail.is_empty() || rest.starts_with(self.tail(entry))) {
                 found(entry.word);
             }
         }
     }
 
+    fn tail(&self, entry: &Entry) -> &[u8] {
+        &self.octets[entry.tail.start as usize..entry.tail.end as usize]
+    }
+
     /// The octets that it holds.
     pub fn memory_usage(&self) -> usize {
         size_of_val(&*self.known)
-            + size_of_val(&*self.buckets)
+            + size_of_val(&*self.before)
+            + size_of_val(&*self.begins)
             + size_of_val(&*self.entries)
             + self.octets.len()
     }
