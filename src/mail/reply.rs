@@ -36,10 +36,6 @@ impl ReplyCode {
         self.0
     }
 
-    fn digits(self) -> [u8; 3] {
-        [self.0 / 100, self.0 / 10 % 10, self.0 % 10].map(|digit| b'0' + digit as u8)
-    }
-
     /// 4xx: try again later.
     #[must_use]
     pub fn is_transient(self) -> bool {
@@ -74,7 +70,7 @@ impl Reply {
         };
         let continued = text.as_bytes().get(3) == Some(&b'-');
         let (status, rest) = status_prefix(rest);
-        let text = without_continuations(rest.trim_start(), code, continued);
+        let text = without_continuations(rest, code, continued);
         Self {
             code: Some(code),
             status: status.or_else(|| status_suffix(&text)),
@@ -113,9 +109,6 @@ fn status_suffix(text: &str) -> Option<EnhancedStatus> {
 /// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
 /// `550 ` after them. A number in the text counts as such only if it is this reply's own code.
 fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> String {
-    if is_one_line(text, &code.digits()) {
-        return text.to_owned();
-    }
     let code = code.to_string();
     let mut words: Vec<&str> = Vec::new();
     let mut tokens = text.split_whitespace().peekable();
@@ -146,26 +139,7 @@ fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> St
     words.join(" ")
 }
 
-/// Whether a text is in one line already, in ASCII, with single blanks and no word that begins with the
-/// code: then nothing is to be left out. Most texts are.
-fn is_one_line(text: &str, code: &[u8]) -> bool {
-    let octets = text.as_bytes();
-    let printable = octets
-        .iter()
-        .fold(true, |all, &octet| all & matches!(octet, 0x20..=0x7e));
-    let mut blanks = memchr::memchr_iter(b' ', octets);
-    printable
-        && !octets.starts_with(code)
-        && !blanks.any(|blank| {
-            let after = &octets[blank + 1..];
-            blank == 0 || after.is_empty() || after[0] == b' ' || after.starts_with(code)
-        })
-}
-
 fn one_line(text: &str) -> String {
-    if is_one_line(text, b" ") {
-        return text.to_owned();
-    }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
