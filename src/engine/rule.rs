@@ -19,7 +19,6 @@ use super::verdict::{Cause, Remedy, Scope};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
 use matcher::Matcher;
-use regex::bytes::Regex;
 use regex_syntax::hir::Hir;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::collections::HashMap;
@@ -97,8 +96,8 @@ pub struct RuleSet {
     texts: Arc<Matcher>,
     /// The rule that a text belongs to, by the text's position.
     owners: Vec<usize>,
-    /// Texts with a group named `sub`, by position.
-    captures: HashMap<usize, Regex>,
+    /// Whether a text has a group named `sub`, by the text's position.
+    named: Vec<bool>,
     /// The rules without a text.
     plain: Vec<usize>,
 }
@@ -237,28 +236,24 @@ impl RuleSet {
     fn build(rules: Vec<Rule>) -> Result<Self, Vec<RuleError>> {
         let mut owners = Vec::new();
         let mut texts = Vec::new();
-        let mut captures = HashMap::new();
+        let mut named = Vec::new();
         let mut plain = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             if rule.texts.is_empty() {
                 plain.push(index);
             }
             for text in &rule.texts {
-                let problem = |problem: String| vec![error(rule, problem)];
-                let (octets, hir) = parse_text(text).map_err(problem)?;
-                if text.contains("(?P<sub>") {
-                    let compiled = matcher::compile(&octets).map_err(|e| problem(e.to_string()))?;
-                    captures.insert(owners.len(), compiled);
-                }
+                named.push(text.contains("(?P<sub>"));
                 owners.push(index);
-                texts.push((octets, hir));
+                texts.push(parse_text(text).map_err(|problem| vec![error(rule, problem)])?);
             }
         }
+        let examples = rules.iter().flat_map(|rule| &rule.examples).map(String::as_str);
         Ok(Self {
+            texts: Arc::new(Matcher::new(texts, examples)),
             rules,
-            texts: Arc::new(Matcher::new(texts)),
             owners,
-            captures,
+            named,
             plain,
         })
     }
@@ -293,7 +288,8 @@ impl RuleSet {
         }
         let (index, text) = best?;
         let rule = &self.rules[index];
-        let captured = self.captures.get(&text).and_then(|regex| {
+        let regex = self.named[text].then(|| self.texts.pattern(text)).flatten();
+        let captured = regex.and_then(|regex| {
             let found = regex.captures(octets)?.name("sub")?;
             Some(String::from_utf8_lossy(found.as_bytes()).to_lowercase().into())
         });

@@ -10,7 +10,7 @@
 //! compare with the plain way ([`super::plain`]). Time is linear in the text for each candidate. Memory
 //! grows with the rules only: a pattern is compiled when it is first a candidate, and then kept.
 
-use super::required::{self, Required};
+use super::required::Required;
 use super::words::{PADDING, Words};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::Hir;
@@ -87,8 +87,9 @@ thread_local! {
 }
 
 impl Matcher {
-    /// Compiles patterns, over octets and without regard to case, best first.
-    pub fn new(given: Vec<(String, Hir)>) -> Self {
+    /// Compiles patterns, over octets and without regard to case, best first; `samples` are texts of the
+    /// kind that they will be asked about.
+    pub fn new<'a>(given: Vec<(String, Hir)>, samples: impl Iterator<Item = &'a str>) -> Self {
         let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut words: Vec<Vec<u8>> = Vec::new();
         let mut opens: Vec<Vec<u32>> = Vec::new();
@@ -120,7 +121,7 @@ impl Matcher {
             });
         }
         Self {
-            words: Words::new(&words, required::common),
+            words: Words::new(&words, samples),
             opens: opens.into_iter().map(Vec::into_boxed_slice).collect(),
             patterns,
             always,
@@ -167,6 +168,11 @@ impl Matcher {
         });
     }
 
+    /// A pattern, compiled.
+    pub fn pattern(&self, index: usize) -> Option<&Regex> {
+        self.patterns[index].compiled()
+    }
+
     /// The octets that finding words takes, and how many patterns have been compiled so far.
     pub fn size(&self) -> (usize, usize) {
         let opened: usize = self.opens.iter().map(|patterns| size_of_val(&**patterns)).sum();
@@ -194,7 +200,7 @@ impl Pattern {
 }
 
 /// Compiles a pattern as all are.
-pub(super) fn compile(octets: &str) -> Result<Regex, regex::Error> {
+fn compile(octets: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(octets)
         .case_insensitive(true)
         .unicode(false)

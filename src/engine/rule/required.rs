@@ -252,7 +252,7 @@ fn share(set: &[Vec<u8>]) -> f64 {
 }
 
 /// About how often an octet stands at a place in a reply.
-pub(super) fn common(octet: u8) -> f64 {
+fn common(octet: u8) -> f64 {
     match octet {
         b' ' => 0.16,
         b'e' | b'a' | b't' | b'o' | b'i' | b'n' | b's' | b'r' => 0.07,

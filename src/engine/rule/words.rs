@@ -8,7 +8,6 @@
 //! Nothing here fails. The time for a text is linear in its length times the number of words that share a
 //! gram, which [`Words::new`] keeps small by taking the rarest.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 /// The fewest octets of a word.
@@ -56,6 +55,31 @@ fn short(gram: u32) -> usize {
     ((gram << 8).wrapping_mul(0x85EB_CA77) >> (32 - BITS)) as usize
 }
 
+/// How often grams stand in texts, by their numbers.
+struct Common(Vec<u32>);
+
+impl Common {
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut counts = vec![0; 1 << BITS];
+        for text in texts {
+            let lower = text.to_ascii_lowercase();
+            for size in [3, 4] {
+                let grams = lower.as_bytes().windows(size);
+                grams.for_each(|gram| counts[short_or_long(gram)] += 1);
+            }
+        }
+        Self(counts)
+    }
+}
+
+fn short_or_long(gram: &[u8]) -> usize {
+    if gram.len() == 4 {
+        long(number(gram))
+    } else {
+        short(number(gram))
+    }
+}
+
 /// Up to four octets as one number.
 fn number(gram: &[u8]) -> u32 {
     gram.iter()
@@ -72,24 +96,23 @@ fn head_of(octets: &[u8]) -> u64 {
 }
 
 impl Words {
-    /// Takes words of at least [`SHORTEST`] octets, and how common an octet is.
-    pub fn new(words: &[Vec<u8>], common: impl Fn(u8) -> f64) -> Self {
+    /// Takes words of at least [`SHORTEST`] octets, and texts of the kind in which they will be looked for.
+    pub fn new<'a>(words: &[Vec<u8>], samples: impl Iterator<Item = &'a str>) -> Self {
         let mut octets = Vec::new();
         let mut entries = Vec::with_capacity(words.len());
-        let mut taken: HashMap<u32, f64> = HashMap::new();
+        let common = Common::of(samples);
+        let mut taken = vec![0_u32; 1 << BITS];
         for (text, word) in words.iter().zip(0_u32..) {
             let size = text.len().min(4);
             // The more words share a gram, the more of them are compared wherever it stands.
-            let mut cost = |gram: &[u8]| {
-                let common: f64 = gram.iter().map(|&octet| common(octet)).product();
-                common * (1.0 + *taken.entry(number(gram)).or_default())
+            let cost = |gram: &[u8]| {
+                let number = short_or_long(gram);
+                u64::from(common.0[number] + 1) * u64::from(taken[number] + 1)
             };
-            let costs = text.windows(size).map(&mut cost).enumerate();
-            let Some((offset, _)) = costs.min_by(|(_, a), (_, b)| a.total_cmp(b)) else {
-                continue;
-            };
-            let gram = number(&text[offset..offset + size]);
-            *taken.entry(gram).or_default() += 1.0;
+            let cheapest = text.windows(size).enumerate().min_by_key(|(_, gram)| cost(gram));
+            let Some((offset, gram)) = cheapest else { continue };
+            taken[short_or_long(gram)] += 1;
+            let gram = number(gram);
             let head = text.len().min(8);
             let tail = octets.len() as u32..(octets.len() + text.len() - head) as u32;
             octets.extend_from_slice(&text[head..]);
@@ -185,7 +208,7 @@ mod tests {
         let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut found = Vec::new();
         let text = [text.as_bytes(), &PADDING].concat();
-        Words::new(&words, |octet| f64::from(octet)).find(&text, |word| found.push(word));
+        Words::new(&words, ["mailbox full"].into_iter()).find(&text, |word| found.push(word));
         found.sort_unstable();
         found.dedup();
         found
