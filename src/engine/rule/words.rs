@@ -14,14 +14,16 @@ use std::ops::Range;
 pub(super) const SHORTEST: usize = 3;
 /// What follows a text, so that each of its places begins eight octets.
 pub(super) const PADDING: [u8; 8] = [0; 8];
-/// The bits of the numbers that grams are known by: one bit in a table of 8 KiB.
-const BITS: u32 = 16;
+/// The bits of the numbers that grams are known by: one bit in a table of 16 KiB.
+const BITS: u32 = 17;
+/// How many numbers of 64 bits hold these bits.
+const CELLS: usize = 1 << (BITS - 6);
 
 /// Words to be found, in lower case.
 #[derive(Debug)]
 pub(super) struct Words {
     /// Whether some word has the gram of this number.
-    known: Vec<u64>,
+    known: Box<[u64; CELLS]>,
     /// How many known numbers there are before each word of `known`.
     before: Vec<u32>,
     /// Where the entries of each known number begin; one more at the end.
@@ -127,7 +129,7 @@ impl Words {
             entries.push((if size == 4 { long(gram) } else { short(gram) }, entry));
         }
         entries.sort_by_key(|(number, _)| *number);
-        let mut known = vec![0_u64; 1 << (BITS - 6)];
+        let mut known = Box::new([0_u64; CELLS]);
         let mut begins = Vec::new();
         for (index, (number, _)) in entries.iter().enumerate() {
             let (place, bit) = (&mut known[number / 64], 1 << (number % 64));
@@ -151,8 +153,8 @@ impl Words {
     /// Tells of every word in a text, which is in lower case and has [`PADDING`] after its end.
     pub fn find(&self, text: &[u8], mut found: impl FnMut(u32)) {
         let known = |number: usize| self.known[number / 64] >> (number % 64) & 1;
-        for (at, gram) in text.windows(4).enumerate() {
-            let gram = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
+        for (at, gram) in text.array_windows().enumerate() {
+            let gram = u32::from_le_bytes(*gram);
             let (four, three) = (long(gram), short(gram));
             let (is_four, is_three) = (known(four), known(three));
             if is_four | is_three == 0 {
