@@ -135,7 +135,7 @@ proptest! {
         status in prop::option::of("[45]\\.[0-7]\\.[0-9]{1,2}"),
     ) {
         let blanks = [" ", " ", " ", " ", " ", " ", " ", "", "-", ". ", ": ", " @ "];
-        let word = |(index, blank): &(prop::sample::Index, usize)| [index.get(&*WORDS).as_str(), blanks[*blank]].concat();
+        let word = |(index, blank): &(prop::sample::Index, usize)| [index.get(&WORDS).as_str(), blanks[*blank]].concat();
         let text: String = picked.iter().map(word).collect();
         compare(&text, code.and_then(ReplyCode::new), status.as_deref());
     }
@@ -146,7 +146,7 @@ proptest! {
         code in prop::option::of(200..599_u16),
     ) {
         let piece = |(reply, from, length): &(prop::sample::Index, prop::sample::Index, usize)| {
-            let text: Vec<char> = reply.get(&*REPLIES).to_lowercase().chars().collect();
+            let text: Vec<char> = reply.get(&REPLIES).to_lowercase().chars().collect();
             let from = from.index(text.len());
             text[from..text.len().min(from + length)].iter().collect::<String>()
         };

@@ -135,11 +135,10 @@ impl Matcher {
             let Scratch {
                 words, candidates, ..
             } = scratch;
-            let first = candidates
+            candidates
                 .iter()
                 .map(|n| n as usize)
-                .find(|&n| wanted(n) && self.patterns[n].matches(text, words));
-            first
+                .find(|&n| wanted(n) && self.patterns[n].matches(text, words))
         })
     }
 
