@@ -22,8 +22,10 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub(super) struct Matcher {
     words: Words,
-    /// The patterns whose first set a word is of, by word.
-    opens: Vec<Box<[u32]>>,
+    /// The patterns whose first set a word is of, for one word after the other.
+    opens: Vec<u32>,
+    /// Where those of each word begin; one more at the end.
+    begins: Vec<u32>,
     patterns: Vec<Pattern>,
     /// The patterns that require nothing.
     always: Vec<u32>,
@@ -120,9 +122,16 @@ impl Matcher {
                 compiled: OnceLock::new(),
             });
         }
+        let lengths = opens.iter().map(|patterns| patterns.len() as u32);
+        let lengths: Vec<u32> = std::iter::once(0).chain(lengths).collect();
+        let begins = lengths.into_iter().scan(0, |sum, length| {
+            *sum += length;
+            Some(*sum)
+        });
         Self {
             words: Words::new(&words, samples),
-            opens: opens.into_iter().map(Vec::into_boxed_slice).collect(),
+            begins: begins.collect(),
+            opens: opens.into_iter().flatten().collect(),
             patterns,
             always,
         }
@@ -149,7 +158,7 @@ impl Matcher {
             words,
             candidates,
         } = scratch;
-        words.clear(self.opens.len());
+        words.clear(self.begins.len());
         candidates.clear(self.patterns.len());
         for &pattern in &self.always {
             candidates.insert(pattern);
@@ -160,11 +169,15 @@ impl Matcher {
         lower.extend_from_slice(&PADDING);
         self.words.find(lower, |word| {
             if words.insert(word) {
-                for &pattern in &self.opens[word as usize] {
+                for &pattern in self.opened_by(word as usize) {
                     candidates.insert(pattern);
                 }
             }
         });
+    }
+
+    fn opened_by(&self, word: usize) -> &[u32] {
+        &self.opens[self.begins[word] as usize..self.begins[word + 1] as usize]
     }
 
     /// A pattern, compiled.
@@ -174,7 +187,7 @@ impl Matcher {
 
     /// The octets that finding words takes, and how many patterns have been compiled so far.
     pub fn size(&self) -> (usize, usize) {
-        let opened: usize = self.opens.iter().map(|patterns| size_of_val(&**patterns)).sum();
+        let opened = size_of_val(&*self.opens) + size_of_val(&*self.begins);
         let compiled = self
             .patterns
             .iter()
