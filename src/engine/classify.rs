@@ -348,7 +348,7 @@ pub(super) fn agreeing(reported: Option<EnhancedStatus>, code: Option<ReplyCode>
 
 /// The text of a reply as the rules are asked about it.
 pub(super) fn asked(text: &str) -> String {
-    normalised(text).into_owned()
+    super::normal::normalised(without_frame(text))
 }
 
 /// The first rule of the house, once more: an answer to something else than the recipient is not about

@@ -1,7 +1,8 @@
 //! The conditions of a rule one by one, for those who want to know why it did or did not win. Judging does
 //! not pass through here: patterns are compiled anew each time.
 
-use super::{CodePattern, Question, Rule, StatusPattern, compile_text};
+use super::matcher::compile;
+use super::{CodePattern, Question, Rule, StatusPattern, parse_text};
 use std::fmt::{self, Write as _};
 
 /// A condition that does not hold, although the others do.
@@ -26,7 +27,8 @@ impl Rule {
     #[must_use]
     pub fn text_in(&self, text: &str) -> Option<&str> {
         let holds = |pattern: &&String| {
-            compile_text(pattern).is_ok_and(|compiled| compiled.is_match(text.as_bytes()))
+            let compiled = parse_text(pattern).ok().and_then(|(octets, _)| compile(&octets).ok());
+            compiled.is_some_and(|compiled| compiled.is_match(text.as_bytes()))
         };
         self.texts.iter().find(holds).map(String::as_str)
     }

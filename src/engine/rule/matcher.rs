@@ -212,7 +212,7 @@ impl Pattern {
 }
 
 /// Compiles a pattern as all are.
-fn compile(octets: &str) -> Result<Regex, regex::Error> {
+pub(super) fn compile(octets: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(octets)
         .case_insensitive(true)
         .unicode(false)
