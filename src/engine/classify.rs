@@ -236,8 +236,8 @@ fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
             ..verdict
         };
     }
-    // It may be another's fault than theirs whose address we have.
-    if event.evidence == Evidence::Inferred && verdict.remedy == Remedy::Suppress {
+    // It may be another's fault than theirs whose address we have, or another fault.
+    if event.evidence == Evidence::Doubtful && verdict.remedy == Remedy::Suppress {
         return Verdict {
             remedy: Remedy::SuppressIfRepeated,
             ..verdict

@@ -50,9 +50,9 @@ pub struct Recipient {
     /// The SMTP command that was answered (`RCPT TO`, `DATA`), where a report in words tells; no field
     /// of RFC 3464 does.
     pub command: Option<String>,
-    /// Whether no report names this recipient: their address is that of the returned mail's `To`, and a blind
-    /// copy's may be meant.
-    pub inferred: bool,
+    /// Whether doubt is in order: no report names this recipient, whose address is that of the returned mail's
+    /// `To` (a blind copy's may be meant), or the words beside the report give another reason than its fields.
+    pub doubtful: bool,
     /// Other fields about the recipient, as (name, value).
     pub extensions: Vec<(String, String)>,
 }

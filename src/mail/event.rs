@@ -49,9 +49,9 @@ pub enum Source {
 pub enum Evidence {
     /// An outcome of an attempt of its own.
     Fresh,
-    /// As fresh, but nobody named the recipient: who it is was inferred from the returned mail. Judged, and
-    /// never strikes at once.
-    Inferred,
+    /// As fresh, but open to doubt: nobody named the recipient, who was inferred from the returned mail, or the
+    /// words beside a report give another reason than its fields. Judged, and never strikes at once.
+    Doubtful,
     /// An echo of an earlier failure (`postfix/error`, `delivery temporarily suspended`): counted, never judged.
     Repeat,
 }

@@ -164,7 +164,7 @@ impl<'a> Found<'a> {
                 _ => sentence.get_or_init(|| self.find_sentence()).clone(),
             });
             Recipient {
-                inferred: candidate.inferred,
+                doubtful: candidate.inferred,
                 ..block::failed(candidate.address.clone(), &said)
             }
         };

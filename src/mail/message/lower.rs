@@ -53,8 +53,8 @@ impl<'a> Frame<'a> {
         let (reply, command) = recipient.diagnostic.as_ref().map(said).unwrap_or_default();
         let evidence = if self.own && recipient.diagnostic.as_ref().is_some_and(is_echo) {
             Evidence::Repeat
-        } else if recipient.inferred {
-            Evidence::Inferred
+        } else if recipient.doubtful {
+            Evidence::Doubtful
         } else {
             Evidence::Fresh
         };

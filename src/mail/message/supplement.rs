@@ -13,6 +13,9 @@ use std::collections::HashMap;
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     report.recipients.iter_mut().for_each(name_original);
     report.recipients.iter_mut().for_each(formats::peel_recipient);
+    if let [recipient] = &mut *report.recipients {
+        recipient.doubtful |= is_contradicted(recipient, letter.words());
+    }
     if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
     }
@@ -32,6 +35,18 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
             fill(recipient, &told.recipients[other]);
         }
     }
+}
+
+/// Whether the words beside a report speak of a full mailbox where its field, which says something, does not:
+/// the one passes and the other does not, and who knows which was meant.
+fn is_contradicted(recipient: &Recipient, words: &str) -> bool {
+    const FULL: [&str; 5] = ["disk space", "quota", "mailbox is full", "mailbox full", "mailbox has exceeded"];
+    let speaks_of_full = |text: &str| {
+        let text = text[..text.floor_char_boundary(2000)].to_ascii_lowercase();
+        FULL.iter().any(|phrase| text.contains(phrase))
+    };
+    let field = recipient.diagnostic.as_ref().filter(|field| !is_silent(field));
+    field.is_some_and(|field| !speaks_of_full(&field.text) && speaks_of_full(words))
 }
 
 /// Where in a list each address is spoken of, by any of its recipient's addresses.
