@@ -447,7 +447,7 @@ fn recipients_of_one_notice_are_not_mistaken_for_each_other() {
     ];
     assert_said(&raw, Kind::Bounce, &both);
     let list =
-        "The following addresses failed:\n\n<eve@ex.test>\n<bob@ex.test>\n\nTo: ann@ex.test, bob@ex.test\n\n";
+        "These mailboxes refused it:\n\n<eve@ex.test>\n<bob@ex.test>\n\nTo: ann@ex.test, bob@ex.test\n\n";
     let raw = format!("{DAEMON}\nYour mail could not be delivered:\n\n{list}{session}");
     let both = [
         "eve@ex.test Expired 4.2.2 | 452 4.2.2 mailbox full",

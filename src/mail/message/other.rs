@@ -13,6 +13,9 @@ use super::{Answer, Kind};
 use crate::mail::letter::{Letter, is_type};
 use mail_parser::MimeHeaders;
 
+/// The standard of read receipts.
+const RECEIPT: &str = "rfc8098";
+
 /// What such a message is.
 pub(super) struct Other {
     pub(super) kind: Kind,
@@ -22,7 +25,10 @@ pub(super) struct Other {
 
 /// What a message certainly is; `None` where it may be a bounce.
 pub(super) fn certain(letter: &Letter<'_>) -> Option<Other> {
-    if let Some(format) = other_report(letter) {
+    let report = other_report(letter);
+    // Dovecot returns what a user's rules reject as a receipt (RFC 5429): a failure, in the words beside it.
+    let rejects = || is_from_machine(letter) && letter.words().contains("rejected");
+    if let Some(format) = report.filter(|&format| format != RECEIPT || !rejects()) {
         return Some(none(Some(format)));
     }
     if is_from_machine(letter) {
@@ -38,7 +44,7 @@ pub(super) fn certain(letter: &Letter<'_>) -> Option<Other> {
 pub(super) fn rest(letter: &Letter<'_>) -> Other {
     match auto_reply::tell(letter) {
         Some(format) => answered(letter, format),
-        None => none(None),
+        None => none(other_report(letter)),
     }
 }
 
@@ -86,7 +92,7 @@ fn other_report(letter: &Letter<'_>) -> Option<&'static str> {
             .parts()
             .any(|p| is_type(p, "message", "disposition-notification"))
     {
-        return Some("rfc8098");
+        return Some(RECEIPT);
     }
     if is("tlsrpt") || letter.has("TLS-Report-Domain") {
         return Some("rfc8460");
