@@ -18,7 +18,8 @@ use super::provider::{Providers, line_of};
 use super::verdict::{Cause, Remedy, Scope};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
-use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use matcher::Matcher;
+use regex_syntax::hir::Hir;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::collections::HashMap;
 use std::fmt;
@@ -26,15 +27,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+mod matcher;
 mod pattern;
+pub mod plain;
+mod required;
 mod shipped;
+mod words;
 
 pub use pattern::{CodePattern, StatusPattern};
 
-/// Memory for the compiled texts and for the automaton's states. The default of the latter (2 MiB)
-/// thrashes on diverse replies and costs a factor of a hundred.
-const SIZE_LIMIT: usize = 64 << 20;
-const DFA_SIZE_LIMIT: usize = 16 << 20;
+/// The most states that a text may need, roughly: a text of a rule has a few hundred.
+const MOST_STATES: usize = 10_000;
 
 /// One rule.
 #[derive(Debug, Clone)]
@@ -89,12 +92,12 @@ pub struct Question<'a> {
 pub struct RuleSet {
     /// Best first.
     rules: Vec<Rule>,
-    /// Every text of every rule.
-    texts: RegexSet,
-    /// The rule that a text belongs to, by the text's position in the set.
+    /// Every text of every rule, in their order.
+    texts: Arc<Matcher>,
+    /// The rule that a text belongs to, by the text's position.
     owners: Vec<usize>,
-    /// Texts with a group named `sub`, by position.
-    captures: HashMap<usize, Regex>,
+    /// Whether a text has a group named `sub`, by the text's position.
+    named: Vec<bool>,
     /// The rules without a text.
     plain: Vec<usize>,
 }
@@ -233,39 +236,24 @@ impl RuleSet {
     fn build(rules: Vec<Rule>) -> Result<Self, Vec<RuleError>> {
         let mut owners = Vec::new();
         let mut texts = Vec::new();
-        let mut captures = HashMap::new();
+        let mut named = Vec::new();
         let mut plain = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             if rule.texts.is_empty() {
                 plain.push(index);
             }
             for text in &rule.texts {
-                if text.contains("(?P<sub>") {
-                    let compiled = compile_text(text).map_err(|problem| vec![error(rule, problem)])?;
-                    captures.insert(owners.len(), compiled);
-                }
+                named.push(text.contains("(?P<sub>"));
                 owners.push(index);
-                texts.push(pattern::octets(text).map_err(|problem| vec![error(rule, problem)])?);
+                texts.push(parse_text(text).map_err(|problem| vec![error(rule, problem)])?);
             }
         }
-        let set = RegexSetBuilder::new(texts)
-            .case_insensitive(true)
-            .unicode(false)
-            .size_limit(SIZE_LIMIT)
-            .dfa_size_limit(DFA_SIZE_LIMIT)
-            .build()
-            .map_err(|problem| {
-                vec![RuleError {
-                    file: "all rules together".to_owned(),
-                    line: 0,
-                    problem: problem.to_string(),
-                }]
-            })?;
+        let examples = rules.iter().flat_map(|rule| &rule.examples).map(String::as_str);
         Ok(Self {
+            texts: Arc::new(Matcher::new(texts, examples)),
             rules,
-            texts: set,
             owners,
-            captures,
+            named,
             plain,
         })
     }
@@ -276,17 +264,21 @@ impl RuleSet {
         &self.rules
     }
 
+    /// What the compiled set holds: the octets of the tables that texts are looked up in, and how many texts
+    /// of rules have been compiled so far, which happens once for each, when it may first match.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        self.texts.size()
+    }
+
     /// The rule that wins, and the kind of cause that it found in the text.
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
-        let matches = self.texts.matches(question.text.as_bytes());
-        let mut best: Option<(usize, usize)> = None;
-        for text in matches.iter() {
-            let index = self.owners[text];
-            if best.is_none_or(|(b, _)| index < b) && self.rules[index].applies(question) {
-                best = Some((index, text));
-            }
-        }
+        let octets = question.text.as_bytes();
+        let text = self
+            .texts
+            .first(octets, |text| self.rules[self.owners[text]].applies(question));
+        let best = text.map(|text| (self.owners[text], text));
         let mut plain = self.plain.iter().copied();
         let before = best.map_or(usize::MAX, |(index, _)| index);
         let plain = plain.find(|&index| index > before || self.rules[index].applies(question));
@@ -296,8 +288,9 @@ impl RuleSet {
         }
         let (index, text) = best?;
         let rule = &self.rules[index];
-        let captured = self.captures.get(&text).and_then(|regex| {
-            let found = regex.captures(question.text.as_bytes())?.name("sub")?;
+        let regex = self.named[text].then(|| self.texts.pattern(text)).flatten();
+        let captured = regex.and_then(|regex| {
+            let found = regex.captures(octets)?.name("sub")?;
             Some(String::from_utf8_lossy(found.as_bytes()).to_lowercase().into())
         });
         Some((rule, captured.or_else(|| rule.sub_cause.clone())))
@@ -374,7 +367,7 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
         }),
         codes: wrong.list(entry.code, CodePattern::parse),
         statuses: wrong.list(entry.status, StatusPattern::parse),
-        texts: wrong.list(entry.text, |text| compile_text(text).map(|_| text.to_owned())),
+        texts: wrong.list(entry.text, |text| parse_text(text).map(|_| text.to_owned())),
         cause: wrong
             .name(&entry.cause, "cause", Cause::from_name)
             .unwrap_or(Cause::Unknown),
@@ -480,19 +473,25 @@ impl Wrong {
     }
 }
 
-fn compile_text(text: &str) -> Result<Regex, String> {
+/// Reads a text: as a regular expression over octets, and its syntax tree.
+fn parse_text(text: &str) -> Result<(String, Hir), String> {
     let octets = pattern::octets(text).map_err(|problem| format!("text: {problem}"))?;
-    let regex = RegexBuilder::new(&octets)
+    let hir = regex_syntax::ParserBuilder::new()
         .case_insensitive(true)
         .unicode(false)
+        .utf8(false)
         .build()
+        .parse(&octets)
         .map_err(|problem| format!("text: {problem}"))?;
-    if regex.is_match(b"") {
+    if hir.properties().minimum_len().is_none_or(|least| least == 0) {
         return Err(format!(
             "text: expected a pattern that needs some text, found {text:?}"
         ));
     }
-    Ok(regex)
+    if required::states(&hir) > MOST_STATES {
+        return Err(format!("text: expected a smaller pattern, found {text:?}"));
+    }
+    Ok((octets, hir))
 }
 
 fn error(rule: &Rule, problem: String) -> RuleError {
