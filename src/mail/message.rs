@@ -289,6 +289,7 @@ impl Reading {
             report.recipients.extend(addressee.map(|address| dsn::Recipient {
                 final_recipient: Some(address),
                 action: Some(Action::Failed),
+                doubtful: true,
                 ..dsn::Recipient::default()
             }));
         }

@@ -19,7 +19,7 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
     }
-    let Some((_, told)) = formats::read(letter) else {
+    let Some((format, told)) = formats::read(letter) else {
         return;
     };
     report.recipients.retain(|r| r.final_recipient.is_some());
@@ -31,7 +31,12 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
     for recipient in report.recipients.iter_mut().filter(|r| has_gap(r)) {
         let same = keys(recipient).find_map(|key| index.get(&key).copied());
-        if let Some(other) = same.or(alone.then_some(0)) {
+        let Some(other) = same.or(alone.then_some(0)) else {
+            continue;
+        };
+        // What the last reader finds is likely, not certain: better than nothing, and no more.
+        let guessed = format == formats::generic::FORMAT.name;
+        if !guessed || recipient.diagnostic.as_ref().is_none_or(is_silent) {
             fill(recipient, &told.recipients[other]);
         }
     }
