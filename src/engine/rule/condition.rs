@@ -1,7 +1,8 @@
 //! The conditions of a rule one by one, for those who want to know why it did or did not win. Judging does
 //! not pass through here: patterns are compiled anew each time.
 
-use super::{CodePattern, Question, Rule, StatusPattern, compile_text};
+use super::{CodePattern, Question, Rule, StatusPattern, pattern};
+use regex::bytes::{Regex, RegexBuilder};
 use std::fmt::{self, Write as _};
 
 /// A condition that does not hold, although the others do.
@@ -25,9 +26,8 @@ impl Rule {
     /// The first of its texts that a text holds.
     #[must_use]
     pub fn text_in(&self, text: &str) -> Option<&str> {
-        let holds = |pattern: &&String| {
-            compile_text(pattern).is_ok_and(|compiled| compiled.is_match(text.as_bytes()))
-        };
+        let holds =
+            |pattern: &&String| compiled(pattern).is_some_and(|regex| regex.is_match(text.as_bytes()));
         self.texts.iter().find(holds).map(String::as_str)
     }
 
@@ -66,6 +66,16 @@ impl Rule {
         }
         words.join("; ")
     }
+}
+
+/// A text of a rule on its own; `None` for one that no set of rules would have taken.
+fn compiled(text: &str) -> Option<Regex> {
+    let octets = pattern::octets(text).ok()?;
+    RegexBuilder::new(&octets)
+        .case_insensitive(true)
+        .unicode(false)
+        .build()
+        .ok()
 }
 
 fn listed<T: fmt::Display>(items: &[T]) -> String {
