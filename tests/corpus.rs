@@ -2,7 +2,11 @@
 //! are read and judged as their labels say. The labels are another program's, and can be wrong: a figure
 //! short of 100 % is no bug by itself, a live address suppressed is one.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail where it stands, and tells its figures"
+)]
 
 use nixie::engine::classify::judge;
 use nixie::engine::provider::Providers;

@@ -1,7 +1,7 @@
 //! What fuzzing has found worth keeping (`tests/fuzz/corpus/TARGET/`), and repetitions that would uncover
 //! quadratic work, over the same functions that the fuzzer runs.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "fuzz/targets.rs"]
 mod targets;

@@ -22,7 +22,9 @@ pub struct Letter<'a> {
     words: OnceCell<Words>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
+    null_sender: OnceCell<bool>,
     from_daemon: OnceCell<bool>,
+    grams: OnceCell<Grams>,
 }
 
 /// The text of a message, cut where the returned mail begins.
@@ -41,7 +43,9 @@ impl<'a> Letter<'a> {
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
+            null_sender: OnceCell::new(),
             from_daemon: OnceCell::new(),
+            grams: OnceCell::new(),
         }
     }
 
@@ -120,8 +124,8 @@ impl<'a> Letter<'a> {
     /// `postmaster` and the like in `From`. Anyone may claim so: it tells a format, and proves nothing.
     #[must_use]
     pub fn is_from_daemon(&self) -> bool {
-        let null = self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
-        null || self.is_from_daemon_by_name()
+        let null = || self.field("Return-Path").is_some_and(|path| path.trim() == "<>");
+        *self.null_sender.get_or_init(null) || self.is_from_daemon_by_name()
     }
 
     /// As [`Letter::is_from_daemon`], by `From` alone: people's automatic answers have nobody as their
@@ -156,6 +160,30 @@ impl<'a> Letter<'a> {
     #[must_use]
     pub fn words(&self) -> &str {
         &self.cut().own
+    }
+
+    /// Whether a phrase stands in the words. Made for the tells of formats, which ask for a hundred phrases that
+    /// do not stand there: most cost a look at a table.
+    #[must_use]
+    pub fn says(&self, phrase: &str) -> bool {
+        self.says_early(usize::MAX, phrase)
+    }
+
+    /// Whether one of the phrases stands in the words.
+    #[must_use]
+    pub fn says_any(&self, phrases: &[&str]) -> bool {
+        phrases.iter().any(|phrase| self.says(phrase))
+    }
+
+    /// Whether a phrase stands within the first octets of the words.
+    #[must_use]
+    pub fn says_early(&self, octets: usize, phrase: &str) -> bool {
+        let words = self.words().as_bytes();
+        let may = self
+            .grams
+            .get_or_init(|| Grams::of(words))
+            .may_hold(phrase.as_bytes());
+        may && memchr::memmem::find(&words[..words.len().min(octets)], phrase.as_bytes()).is_some()
     }
 
     /// The mail returned within the words, from its header on; `None` where none is.
@@ -227,6 +255,37 @@ impl<'a> Letter<'a> {
     }
 }
 
+/// Which runs of four octets stand in a text, by their hashes: a phrase that has a run which does not stand
+/// there does not stand there either. In a very long text all hashes do, and nothing is ruled out.
+struct Grams(Box<[u64; GRAM_WORDS]>);
+
+/// 2 KiB: an eighth of it is set by a notice of usual length.
+const GRAM_WORDS: usize = 256;
+
+impl Grams {
+    fn of(text: &[u8]) -> Self {
+        let mut table = Box::new([0; GRAM_WORDS]);
+        for gram in text.windows(4) {
+            let bit = Self::bit(gram);
+            table[bit / 64] |= 1 << (bit % 64);
+        }
+        Self(table)
+    }
+
+    fn may_hold(&self, phrase: &[u8]) -> bool {
+        phrase.windows(4).all(|gram| {
+            let bit = Self::bit(gram);
+            self.0[bit / 64] & (1 << (bit % 64)) != 0
+        })
+    }
+
+    fn bit(gram: &[u8]) -> usize {
+        let number = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
+        // Fibonacci hashing: the upper bits of the product depend on all of the lower ones.
+        (number.wrapping_mul(0x9e37_79b1) >> 18) as usize
+    }
+}
+
 /// The fields of a name in the header of a message, unfolded.
 pub(super) fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = String> + 'n {
     let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
@@ -237,8 +296,36 @@ pub(super) fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterat
     })
 }
 
+/// The fields at the start of a text, with their contents as they stand, line ends and all: up to an empty line,
+/// whatever ends the lines. A line that is no field is passed over.
+pub(super) fn header(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = text.trim_ascii_start();
+    std::iter::from_fn(move || {
+        loop {
+            if matches!(rest.first()?, b'\r' | b'\n') {
+                return None;
+            }
+            let mut end = 0;
+            loop {
+                end = memchr::memchr(b'\n', &rest[end..]).map_or(rest.len(), |at| end + at + 1);
+                if !matches!(rest.get(end), Some(b' ' | b'\t')) {
+                    break;
+                }
+            }
+            let field = &rest[..end];
+            rest = &rest[end..];
+            if let Some(colon) = memchr::memchr(b':', field) {
+                let name = field[..colon].trim_ascii_end();
+                if !name.is_empty() && name.iter().all(u8::is_ascii_graphic) {
+                    return Some((name, &field[colon + 1..]));
+                }
+            }
+        }
+    })
+}
+
 /// The words of a field's content, with single blanks between them.
-fn unfolded(octets: &[u8]) -> String {
+pub(super) fn unfolded(octets: &[u8]) -> String {
     let value = clean(octets);
     let mut words = value.split_whitespace();
     let mut text = String::with_capacity(value.len());
@@ -273,22 +360,38 @@ fn append(words: &str, text: &mut String) {
     let words = &words[..words.floor_char_boundary(room)];
     // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
     let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
-    if words.bytes().any(suspicious) {
-        let mut rest = words.chars().peekable();
-        while let Some(c) = rest.next() {
-            match c {
-                // CR alone ends a line too, in files that an old system wrote.
-                '\r' if rest.peek() == Some(&'\n') => {}
-                '\r' | '\n' => text.push('\n'),
-                c if c.is_control() => text.push(' '),
-                c => text.push(c),
+    // Chunk by chunk without an early end, which lets the compiler look at many octets at once.
+    let any = |chunk: &[u8]| chunk.iter().fold(false, |found, &b| found | suspicious(b));
+    if !words.as_bytes().chunks(256).any(any) {
+        text.push_str(words);
+    } else {
+        for line in words.split_inclusive('\n') {
+            match line.strip_suffix("\r\n") {
+                Some(line) if !any(line.as_bytes()) => {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+                None if !any(line.as_bytes()) => text.push_str(line),
+                _ => plain(line, text),
             }
         }
-    } else {
-        text.push_str(words);
     }
     if !text.ends_with('\n') {
         text.push('\n');
+    }
+}
+
+/// Appends a line octet by octet: other line ends become LF, controls become blanks.
+fn plain(line: &str, text: &mut String) {
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            // CR alone ends a line too, in files that an old system wrote.
+            '\r' if rest.peek() == Some(&'\n') => {}
+            '\r' | '\n' => text.push('\n'),
+            c if c.is_control() => text.push(' '),
+            c => text.push(c),
+        }
     }
 }
 

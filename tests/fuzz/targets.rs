@@ -29,8 +29,11 @@ use nixie::postfix::{lmtp as lmtp_protocol, policy as policy_protocol, socketmap
 use std::mem::{Discriminant, discriminant};
 use std::sync::LazyLock;
 
+/// What is run on any octets.
+pub type Target = fn(&[u8]);
+
 /// Every target, by its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("arf", arf),
     ("dsn", dsn),
     ("formats", formats),

@@ -27,7 +27,9 @@ impl Rule {
     #[must_use]
     pub fn text_in(&self, text: &str) -> Option<&str> {
         let holds = |pattern: &&String| {
-            let compiled = parse_text(pattern).ok().and_then(|(octets, _)| compile(&octets).ok());
+            let compiled = parse_text(pattern)
+                .ok()
+                .and_then(|(octets, _)| compile(&octets).ok());
             compiled.is_some_and(|compiled| compiled.is_match(text.as_bytes()))
         };
         self.texts.iter().find(holds).map(String::as_str)

@@ -8,7 +8,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "amazon-workmail",
-    tell: |letter| letter.is_from_daemon() && letter.words().contains("Technical report:"),
+    tell: |letter| letter.is_from_daemon() && letter.says("Technical report:"),
     read,
 };
 

@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, value};
+use super::label::value;
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -15,7 +15,7 @@ pub const FORMAT: Format = Format {
             .subject()
             .contains("message you sent blocked by our bulk email filter")
             || (letter.words().trim_start().starts_with("Your message to:")
-                && has(letter.words(), "was blocked by our"))
+                && letter.says("was blocked by our"))
     },
     read,
 };

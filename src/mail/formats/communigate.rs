@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head};
+use super::label::has;
 use super::transcript::reply_in;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
@@ -16,7 +16,7 @@ const MARKS: [(&str, Action); 2] = [
 /// The format.
 pub const FORMAT: Format = Format {
     name: "communigate",
-    tell: |letter| MARKS.iter().any(|(mark, _)| has(head(letter.words(), 400), mark)),
+    tell: |letter| MARKS.iter().any(|(mark, _)| letter.says_early(400, mark)),
     read,
 };
 

@@ -13,10 +13,8 @@ use crate::mail::letter::Letter;
 pub const FORMAT: Format = Format {
     name: "courier",
     tell: |letter| {
-        let words = letter.words();
-        let head = &words[..words.floor_char_boundary(600)];
-        has(head, "running the Courier mail server")
-            || has(head, "This is a delivery status notification from ")
+        letter.says_early(600, "running the Courier mail server")
+            || letter.says_early(600, "This is a delivery status notification from ")
     },
     read,
 };

@@ -11,17 +11,14 @@ use crate::mail::status::EnhancedStatus;
 /// The format of today.
 pub const DOMINO: Format = Format {
     name: "domino",
-    tell: |letter| letter.is_from_daemon() && phrase::has_any(letter.words(), &NOT_DELIVERED),
+    tell: |letter| letter.is_from_daemon() && letter.says_any(&NOT_DELIVERED),
     read: read_domino,
 };
 
 /// The format of the SMTP MTA.
 pub const NOTES: Format = Format {
     name: "notes",
-    tell: |letter| {
-        let words = letter.words();
-        letter.is_from_daemon() && words[..words.floor_char_boundary(512)].contains("-- Failure Reasons ")
-    },
+    tell: |letter| letter.is_from_daemon() && letter.says_early(512, "-- Failure Reasons "),
     read: read_notes,
 };
 

@@ -34,7 +34,7 @@ pub const FORMAT: Format = Format {
                     .is_some_and(|m| m.starts_with("Internet Mail Service"))
                 || letter.field("X-MimeOLE").is_some_and(|m| m.contains("Exchange"))
         };
-        letter.is_from_daemon() && (of_exchange() || phrase::has_any(letter.words(), &PHRASES))
+        letter.is_from_daemon() && (of_exchange() || letter.says_any(&PHRASES))
     },
     read,
 };
@@ -95,7 +95,7 @@ fn undelivered(letter: &Letter<'_>) -> bool {
         "niet bereikt",
         "到達できませんでした",
     ];
-    letter.subject().starts_with("undeliverable") || phrase::has_any(letter.words(), &PHRASES)
+    letter.subject().starts_with("undeliverable") || letter.says_any(&PHRASES)
 }
 
 /// A recipient that the server answered about, or, where the words tell that mail did not arrive, any.

@@ -19,7 +19,7 @@ pub const FORMAT: Format = Format {
         letter.is_from_daemon()
             && (letter.has("X-MS-Exchange-Message-Is-Ndr")
                 || letter.from().contains("microsoftexchange")
-                || phrase::has_any(letter.words(), &HEADINGS))
+                || letter.says_any(&HEADINGS))
     },
     read,
 };

@@ -3,7 +3,6 @@
 
 use super::Format;
 use super::block;
-use super::label::has;
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -17,7 +16,7 @@ pub const FORMAT: Format = Format {
         let subject = letter.subject();
         is_fml
             && (SUBJECTS.iter().any(|words| subject.contains(words))
-                || REFUSALS.iter().any(|refusal| has(letter.words(), refusal)))
+                || REFUSALS.iter().any(|refusal| letter.says(refusal)))
     },
     read,
 };

@@ -15,10 +15,10 @@ mod wording;
 use super::{Format, block};
 use crate::mail::address::{Address, AddressKey, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
-use crate::mail::letter::{Letter, fields, is_header_only};
+use crate::mail::letter::{Letter, header, is_header_only, unfolded};
 use crate::mail::reply::Reply;
 use crate::mail::status::Class;
-use mail_parser::{MessageParser, MessagePart};
+use mail_parser::MessagePart;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
@@ -287,9 +287,9 @@ fn returned(letter: &Letter<'_>, name: &'static str) -> Option<String> {
             .parts()
             .find(|part| part.is_message() || is_header_only(part))
     };
-    let header = text.or_else(|| part().map(MessagePart::contents))?;
-    let message = MessageParser::new().parse_headers(header)?;
-    fields(&message, name).next()
+    let text = text.or_else(|| part().map(MessagePart::contents))?;
+    let named = header(text).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
+    named.map(|(_, content)| unfolded(content))
 }
 
 /// The reply that stands next behind a line, or else last before it.

@@ -15,7 +15,7 @@ pub const FORMAT: Format = Format {
     tell: |letter| {
         letter.sender().starts_with("mailer-daemon@google")
             && letter.has("X-Failed-Recipients")
-            && letter.words().contains("groups.google.com")
+            && letter.says("groups.google.com")
     },
     read,
 };

@@ -3,7 +3,6 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -12,7 +11,7 @@ const ANNOUNCEMENT: &str = "was undeliverable to the following:";
 /// The format.
 pub const FORMAT: Format = Format {
     name: "groupwise",
-    tell: |letter| has(head(letter.words(), 300), ANNOUNCEMENT),
+    tell: |letter| letter.says_early(300, ANNOUNCEMENT),
     read,
 };
 

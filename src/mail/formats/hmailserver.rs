@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, value_of};
+use super::label::value_of;
 use super::transcript::{command, command_sent};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -11,9 +11,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "hmailserver",
-    tell: |letter| {
-        letter.subject().starts_with("message undeliverable") && has(letter.words(), "hMailServer")
-    },
+    tell: |letter| letter.subject().starts_with("message undeliverable") && letter.says("hMailServer"),
     read,
 };
 

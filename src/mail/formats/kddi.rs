@@ -11,7 +11,7 @@ use crate::mail::letter::Letter;
 /// The format of au one net.
 pub const KDDI: Format = Format {
     name: "kddi",
-    tell: |letter| letter.is_from_daemon() && letter.words().contains("Could not be delivered to:"),
+    tell: |letter| letter.is_from_daemon() && letter.says("Could not be delivered to:"),
     read: read_kddi,
 };
 

@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head, value_of};
+use super::label::value_of;
 use super::transcript::reply_in;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -11,7 +11,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "mailenable",
-    tell: |letter| has(head(letter.words(), 1000), "Recipient: [SMTP:"),
+    tell: |letter| letter.says_early(1000, "Recipient: [SMTP:"),
     read,
 };
 

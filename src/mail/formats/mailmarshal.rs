@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, paragraph_after, value};
+use super::label::{paragraph_after, value};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -12,7 +12,7 @@ const AFFECTED: &str = "The following recipients were affected:";
 /// The format.
 pub const FORMAT: Format = Format {
     name: "mailmarshal",
-    tell: |letter| letter.subject().starts_with("undeliverable mail") && has(letter.words(), AFFECTED),
+    tell: |letter| letter.subject().starts_with("undeliverable mail") && letter.says(AFFECTED),
     read,
 };
 

@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head, values};
+use super::label::{has, values};
 use super::transcript::{command_sent, is_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
@@ -14,8 +14,7 @@ use std::collections::HashMap;
 pub const FORMAT: Format = Format {
     name: "mdaemon",
     tell: |letter| {
-        let head = head(letter.words(), 1500);
-        has(head, "fatal delivery errors!") || has(head, "Failed address:")
+        letter.says_early(1500, "fatal delivery errors!") || letter.says_early(1500, "Failed address:")
     },
     read,
 };

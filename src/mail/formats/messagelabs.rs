@@ -9,11 +9,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "messagelabs",
-    tell: |letter| {
-        let words = letter.words();
-        letter.is_from_daemon()
-            && words[..words.floor_char_boundary(512)].contains("This is the mail delivery agent at ")
-    },
+    tell: |letter| letter.is_from_daemon() && letter.says_early(512, "This is the mail delivery agent at "),
     read,
 };
 

@@ -12,9 +12,7 @@ use crate::mail::letter::Letter;
 pub const FORMAT: Format = Format {
     name: "messagingserver",
     tell: |letter| {
-        let words = letter.words();
-        let head = &words[..words.floor_char_boundary(400)];
-        has(head, "This report relates to a message you sent")
+        letter.says_early(400, "This report relates to a message you sent")
             || letter.subject().starts_with("delivery notification: delivery ")
     },
     read,

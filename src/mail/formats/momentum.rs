@@ -9,12 +9,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "momentum",
-    tell: |letter| {
-        letter.is_from_daemon()
-            && letter
-                .words()
-                .contains("created automatically by the mail system")
-    },
+    tell: |letter| letter.is_from_daemon() && letter.says("created automatically by the mail system"),
     read,
 };
 

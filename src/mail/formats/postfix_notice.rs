@@ -34,11 +34,10 @@ const PROGRAMS: [&str; 3] = [
 ];
 
 fn tell(letter: &Letter<'_>) -> bool {
-    let words = letter.words();
-    let head = &words[..words.floor_char_boundary(1500)];
-    let told = PROGRAMS.iter().any(|words| has(head, words))
-        || has(head, " (in reply to ")
-        || has(head, "I'm sorry to have to inform you that")
+    let early = |words: &&str| letter.says_early(1500, words);
+    let told = PROGRAMS.iter().any(early)
+        || early(&" (in reply to ")
+        || early(&"I'm sorry to have to inform you that")
         || [
             "undelivered mail returned to sender",
             "delayed mail (still being retried)",

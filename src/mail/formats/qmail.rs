@@ -8,7 +8,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, speaks};
+use super::label::speaks;
 use super::transcript::{command, is_reply, reply_in, status_within};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
@@ -33,9 +33,8 @@ const INTRODUCTIONS: [&str; 7] = [
 ];
 
 fn tell(letter: &Letter<'_>) -> bool {
-    let words = letter.words();
-    let head = &words[..words.floor_char_boundary(600)];
-    INTRODUCTIONS.iter().any(|words| has(head, words)) && speaks(letter, &INTRODUCTIONS)
+    let early = |words: &&str| letter.says_early(600, words);
+    INTRODUCTIONS.iter().any(early) && speaks(letter, &INTRODUCTIONS)
 }
 
 fn read(letter: &Letter<'_>) -> Option<Report> {

@@ -9,11 +9,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "sendgrid",
-    tell: |letter| {
-        let words = letter.words();
-        letter.is_from_daemon()
-            && words[..words.floor_char_boundary(512)].contains("generated message from SendGrid")
-    },
+    tell: |letter| letter.is_from_daemon() && letter.says_early(512, "generated message from SendGrid"),
     read,
 };
 

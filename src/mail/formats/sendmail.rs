@@ -10,7 +10,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, speaks};
+use super::label::speaks;
 use super::session::{Exchange, Session};
 use super::transcript::status_within;
 use crate::mail::address::{Address, LocalPart};
@@ -20,7 +20,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "sendmail",
-    tell: |letter| is_ruled(letter.words()) && speaks(letter, &INTRODUCTIONS),
+    tell: |letter| is_ruled(letter) && speaks(letter, &INTRODUCTIONS),
     read,
 };
 
@@ -28,9 +28,9 @@ pub const FORMAT: Format = Format {
 const INTRODUCTIONS: [&str; 3] = ["The original message was received", "--", "***"];
 
 /// Whether the words have a section of Sendmail's within their first lines.
-fn is_ruled(words: &str) -> bool {
-    let head = &words[..words.floor_char_boundary(2000)];
-    has(head, "-- The following address") || has(head, "- Transcript of session follows -")
+fn is_ruled(letter: &Letter<'_>) -> bool {
+    letter.says_early(2000, "-- The following address")
+        || letter.says_early(2000, "- Transcript of session follows -")
 }
 
 /// What the sections say.

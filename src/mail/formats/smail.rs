@@ -8,11 +8,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "smail",
-    tell: |letter| {
-        let words = letter.words();
-        letter.is_from_daemon()
-            && words[..words.floor_char_boundary(4096)].contains("Failed addresses follow:")
-    },
+    tell: |letter| letter.is_from_daemon() && letter.says_early(4096, "Failed addresses follow:"),
     read,
 };
 

@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head, value_of};
+use super::label::value_of;
 use super::transcript::reply_in;
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
@@ -10,7 +10,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "smartermail",
-    tell: |letter| has(head(letter.words(), 500), "Failed Recipient: "),
+    tell: |letter| letter.says_early(500, "Failed Recipient: "),
     read,
 };
 

@@ -10,16 +10,12 @@ use crate::mail::letter::Letter;
 pub const FORMAT: Format = Format {
     name: "smtpsvc",
     tell: |letter| {
-        let words = letter.words();
-        let head = &words[..words.floor_char_boundary(1024)];
-        letter.is_from_daemon()
-            && phrase::has_any(
-                head,
-                &[
-                    "Delivery to the following recipients ",
-                    "Unable to deliver message to the following recipients",
-                ],
-            )
+        let mut phrases = [
+            "Delivery to the following recipients ",
+            "Unable to deliver message to the following recipients",
+        ]
+        .iter();
+        letter.is_from_daemon() && phrases.any(|phrase| letter.says_early(1024, phrase))
     },
     read,
 };

@@ -2,7 +2,7 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, values};
+use super::label::values;
 use super::transcript::reply_in;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -15,7 +15,7 @@ pub const FORMAT: Format = Format {
             .words()
             .trim_start()
             .starts_with("Your message could not be sent.")
-            && has(letter.words(), "\nAddressed To:")
+            && letter.says("\nAddressed To:")
     },
     read,
 };

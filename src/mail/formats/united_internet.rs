@@ -28,24 +28,18 @@ pub const FORMAT: Format = Format {
         letter.is_from_daemon()
             && (letter.has("X-UI-Out-Filterresults")
                 || SENDERS.iter().any(|name| letter.sender().contains(name)))
-            && phrase::has_any(
-                letter.words(),
-                &[
-                    "created automatically by ",
-                    "automatisch ",
-                    "could not be delivered",
-                    "SMTP error from remote",
-                ],
-            )
+            && letter.says_any(&[
+                "created automatically by ",
+                "automatisch ",
+                "could not be delivered",
+                "SMTP error from remote",
+            ])
     },
     read,
 };
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
-    let late = phrase::has_any(
-        letter.words(),
-        &["not yet been delivered", "noch nicht zugestellt"],
-    );
+    let late = letter.says_any(&["not yet been delivered", "noch nicht zugestellt"]);
     let found = phrase::below_mailboxes(letter.words());
     // Several addresses above one reason share it.
     let last = found.iter().rfind(|(_, said)| !said.trim().is_empty())?.1.clone();

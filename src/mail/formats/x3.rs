@@ -3,7 +3,6 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head};
 use super::transcript::{command, find_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
@@ -13,12 +12,7 @@ use std::collections::HashMap;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "x3",
-    tell: |letter| {
-        has(
-            head(letter.words(), 500),
-            "following recipients was aborted after",
-        )
-    },
+    tell: |letter| letter.says_early(500, "following recipients was aborted after"),
     read,
 };
 

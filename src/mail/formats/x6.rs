@@ -4,7 +4,6 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head};
 use super::transcript::command;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -12,12 +11,7 @@ use crate::mail::letter::Letter;
 /// The format.
 pub const FORMAT: Format = Format {
     name: "x6",
-    tell: |letter| {
-        has(
-            head(letter.words(), 300),
-            "We had trouble delivering your message",
-        )
-    },
+    tell: |letter| letter.says_early(300, "We had trouble delivering your message"),
     read,
 };
 

@@ -2,7 +2,7 @@
 //! `ann@x.test Invalid Address, ERROR_CODE :550, ERROR_CODE :5.1.1 no such user`, `ann@x.test, ERROR CODE :550 -
 //! no`, or `[Status: Error, Address: <ann@x.test>, ResponseCode 421, , Host not reachable.]`.
 
-use super::{Format, block, phrase};
+use super::{Format, block};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -12,15 +12,12 @@ pub const FORMAT: Format = Format {
     tell: |letter| {
         (letter.sender().contains("zoho") || letter.has("X-ZohoMail"))
             && letter.is_from_daemon()
-            && phrase::has_any(
-                letter.words(),
-                &[
-                    "ERROR_CODE",
-                    "ERROR CODE",
-                    "ResponseCode",
-                    "could not be delivered",
-                ],
-            )
+            && letter.says_any(&[
+                "ERROR_CODE",
+                "ERROR CODE",
+                "ResponseCode",
+                "could not be delivered",
+            ])
     },
     read,
 };

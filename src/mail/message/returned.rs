@@ -2,9 +2,9 @@
 
 use super::{bare, unbracket};
 use crate::mail::address::Address;
-use crate::mail::letter::{fields, is_header_only};
+use crate::mail::letter::{header, is_header_only, unfolded};
 use crate::mail::received::Hop;
-use mail_parser::{Message, MessageParser, MessagePart, PartType};
+use mail_parser::{MessagePart, PartType};
 
 /// What is left of the mail that a report is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,35 +28,45 @@ pub struct Returned {
 impl Returned {
     /// Reads what a part keeps of it; `None` where it is none.
     pub(super) fn of_part(part: &MessagePart<'_>) -> Option<Self> {
-        if let PartType::Message(message) = &part.body {
-            return Some(Self::of(message));
+        match &part.body {
+            PartType::Message(message) => {
+                let root = message.root_part();
+                let header = root.raw_header_offset() as usize..root.raw_body_offset() as usize;
+                Some(Self::of_header(
+                    message.raw_message.get(header).unwrap_or_default(),
+                ))
+            }
+            _ if is_header_only(part) => Some(Self::of_header(part.contents())),
+            _ => None,
         }
-        if !is_header_only(part) {
-            return None;
-        }
-        let message = MessageParser::new().parse_headers(part.contents())?;
-        Some(Self::of(&message))
     }
 
     /// Reads what the words keep of it.
     pub(super) fn in_words(text: &str) -> Option<Self> {
-        let message = MessageParser::new().parse_headers(text.as_bytes())?;
-        Some(Self::of(&message))
+        Some(Self::of_header(text.as_bytes()))
     }
 
-    fn of(message: &Message<'_>) -> Self {
-        let first = |name: &'static str| fields(message, name).next();
-        Self {
-            message_id: first("Message-ID").and_then(|id| bare(&id)),
-            return_path: first("Return-Path").map(|path| unbracket(&path)),
-            to: first("To"),
-            recipient: first("X-Original-To"),
-            complainant: first("X-HmXmrOriginalRecipient"),
-            from_list: first("List-Id").or_else(|| first("List-Post")).is_some(),
-            hops: fields(message, "Received")
-                .map(|value| Hop::parse(&value))
-                .collect(),
+    /// Reads a header (RFC 5322 §2.2) for the few fields that matter here, in one pass.
+    fn of_header(text: &[u8]) -> Self {
+        let mut found = Self::default();
+        for (name, content) in header(text) {
+            let first = |slot: &mut Option<String>| {
+                slot.get_or_insert_with(|| unfolded(content));
+            };
+            match &*name.to_ascii_lowercase() {
+                b"message-id" => first(&mut found.message_id),
+                b"return-path" => first(&mut found.return_path),
+                b"to" => first(&mut found.to),
+                b"x-original-to" => first(&mut found.recipient),
+                b"x-hmxmroriginalrecipient" => first(&mut found.complainant),
+                b"list-id" | b"list-post" => found.from_list = true,
+                b"received" => found.hops.push(Hop::parse(&unfolded(content))),
+                _ => {}
+            }
         }
+        found.message_id = found.message_id.and_then(|id| bare(&id));
+        found.return_path = found.return_path.map(|path| unbracket(&path));
+        found
     }
 
     /// The only mailbox of `To`; several would be a guess.

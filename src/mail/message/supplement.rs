@@ -19,6 +19,9 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
     }
+    if !report.recipients.is_empty() && !report.recipients.iter().any(lacks_more) && !tells_commands(letter) {
+        return;
+    }
     let Some((format, told)) = formats::read(letter) else {
         return;
     };
@@ -45,13 +48,40 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
 /// Whether the words beside a report speak of a full mailbox where its field, which says something, does not:
 /// the one passes and the other does not, and who knows which was meant.
 fn is_contradicted(recipient: &Recipient, words: &str) -> bool {
-    const FULL: [&str; 5] = ["disk space", "quota", "mailbox is full", "mailbox full", "mailbox has exceeded"];
+    const FULL: [&str; 5] = [
+        "disk space",
+        "quota",
+        "mailbox is full",
+        "mailbox full",
+        "mailbox has exceeded",
+    ];
     let speaks_of_full = |text: &str| {
         let text = text[..text.floor_char_boundary(2000)].to_ascii_lowercase();
         FULL.iter().any(|phrase| text.contains(phrase))
     };
     let field = recipient.diagnostic.as_ref().filter(|field| !is_silent(field));
     field.is_some_and(|field| !speaks_of_full(&field.text) && speaks_of_full(words))
+}
+
+/// Whether the words may tell to what a server answered: each reader of formats knows it by one of these.
+fn tells_commands(letter: &Letter<'_>) -> bool {
+    const SIGNS: [&str; 14] = [
+        "in reply to",
+        ">>> ",
+        "RCPT",
+        "Rcpt",
+        "rcpt",
+        "MAIL",
+        "Mail From",
+        "MAIL From",
+        "mail from",
+        "DATA",
+        "after ",
+        "end of data",
+        "rejected",
+        "refused to talk to me",
+    ];
+    letter.says_any(&SIGNS)
 }
 
 /// Where in a list each address is spoken of, by any of its recipient's addresses.
@@ -85,8 +115,12 @@ fn name_original(recipient: &mut Recipient) {
 
 /// Whether the words may tell more of a recipient.
 fn has_gap(recipient: &Recipient) -> bool {
+    recipient.command.is_none() || lacks_more(recipient)
+}
+
+/// Whether more is missing than the command, which hardly any report tells.
+fn lacks_more(recipient: &Recipient) -> bool {
     recipient.final_recipient.is_none()
-        || recipient.command.is_none()
         || (recipient.action.is_none() && recipient.status.is_none())
         || recipient.diagnostic.as_ref().is_none_or(is_silent)
 }
@@ -125,7 +159,14 @@ fn joined(field: Diagnostic, words: &Diagnostic) -> Diagnostic {
     let (given, told) = (field.text.trim(), words.text.as_str());
     if !is_silent(&field) {
         let begun = told.len() > given.len() && told.starts_with(given);
-        return if begun { Diagnostic { text: words.text.clone(), ..field } } else { field };
+        return if begun {
+            Diagnostic {
+                text: words.text.clone(),
+                ..field
+            }
+        } else {
+            field
+        };
     }
     let (code, reply) = (field.reply().code, words.reply());
     let repeats = reply.code.is_some() || (code.is_none() && reply.status.is_some());
