@@ -124,7 +124,7 @@ fn labelled_mails_are_read_and_judged_right() {
                 addresses.count(found.is_some(), || format!("{file}: {address}"));
             }
             let found = found.or_else(|| judged.get(index));
-            let status = found.and_then(|(e, _)| e.reported_status.or(e.reply.status));
+            let status = found.and_then(|(e, _)| e.reply.status.or(e.reported_status));
             if let Some(expected) = &expected.status {
                 let status = status.map(|s| s.to_string()).unwrap_or_default();
                 statuses.count(status == *expected, || format!("{file}: {expected} <> {status}"));

@@ -67,11 +67,18 @@ fn events_are_judged_by_their_outcome() {
     let table = [
         (Outcome::Delivered, "250 ok", Cause::Delivered, Remedy::None),
         (Outcome::Relayed, "250 ok", Cause::Delivered, Remedy::None),
+        (Outcome::Expired, "", Cause::Expired, Remedy::Retry),
         (
             Outcome::Expired,
             "550 5.1.1 no such user",
-            Cause::Expired,
+            Cause::UserUnknown,
             Remedy::Retry,
+        ),
+        (
+            Outcome::Expired,
+            "452 4.2.2 mailbox full",
+            Cause::MailboxFull,
+            Remedy::SuppressIfRepeated,
         ),
         (Outcome::Complaint, "", Cause::Complaint, Remedy::Suppress),
         (

@@ -125,9 +125,24 @@ fn lacks_more(recipient: &Recipient) -> bool {
         || recipient.diagnostic.as_ref().is_none_or(is_silent)
 }
 
-/// Whether a diagnostic is none: empty, or nothing but codes (`smtp; 550`) or a program's exit code.
+/// Whether a diagnostic says nothing that its numbers do not: nothing but codes (`smtp; 550`), a program's exit
+/// code, or one of the phrases that reporters put where they know nothing.
 fn is_silent(diagnostic: &Diagnostic) -> bool {
-    !diagnostic.text.contains(|c: char| c.is_alphabetic())
+    const PHRASES: [&str; 6] = [
+        "undefined status",
+        "unknown",
+        "none",
+        "n/a",
+        "other undefined status",
+        "permanent failure: other undefined status",
+    ];
+    // What says something says it in more than the longest of these and a code.
+    if diagnostic.text.len() > 64 {
+        return false;
+    }
+    let text = diagnostic.reply().text;
+    let text = text.trim_matches(|c: char| !c.is_alphanumeric());
+    !text.contains(char::is_alphabetic) || PHRASES.iter().any(|phrase| text.eq_ignore_ascii_case(phrase))
 }
 
 /// Fills the gaps about one recipient.
