@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, reason = "a bench reports")]
 
 use nixie::engine::classify::classify;
+use nixie::engine::normal::normalised;
 use nixie::engine::provider::Providers;
 use nixie::engine::rule::plain::PlainRules;
 use nixie::engine::rule::{Question, RuleSet};
@@ -210,12 +211,12 @@ fn main() {
         .iter()
         .map(|(reply, provider)| {
             let mut reply = Reply::parse(reply);
-            if !reply.text.is_ascii() {
-                reply.text = reply.text.to_lowercase();
-            }
+            reply.text = normalised(&reply.text);
             (reply, provider.as_deref())
         })
         .collect();
+    let forms: HashSet<&str> = parsed.iter().map(|(reply, _)| reply.text.as_str()).collect();
+    println!("{} distinct in their normal form", forms.len());
     let count = replies.len();
     measure("Reply::parse alone", count, passes, || {
         for (reply, _) in &replies {

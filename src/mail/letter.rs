@@ -25,6 +25,8 @@ pub struct Letter<'a> {
     null_sender: OnceCell<bool>,
     from_daemon: OnceCell<bool>,
     grams: OnceCell<Grams>,
+    /// The bits of the names of all fields.
+    name_bits: OnceCell<u64>,
 }
 
 /// The text of a message, cut where the returned mail begins.
@@ -46,6 +48,7 @@ impl<'a> Letter<'a> {
             null_sender: OnceCell::new(),
             from_daemon: OnceCell::new(),
             grams: OnceCell::new(),
+            name_bits: OnceCell::new(),
         }
     }
 
@@ -66,7 +69,10 @@ impl<'a> Letter<'a> {
 
     /// All fields of that name (whatever its case), unfolded, undecoded, in their order.
     pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
-        fields(self.message, name)
+        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
+        // Readers of formats ask for dozens of fields that are not there.
+        let may = name_bits & name_bit(name) != 0;
+        may.then(|| fields(self.message, name)).into_iter().flatten()
     }
 
     /// The first field of that name.
@@ -78,8 +84,10 @@ impl<'a> Letter<'a> {
     /// Whether there is a field of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
+        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
         let fields = self.message.parts.first().map(|part| &part.headers);
-        fields.is_some_and(|fields| fields.iter().any(|f| f.name().eq_ignore_ascii_case(name)))
+        name_bits & name_bit(name) != 0
+            && fields.is_some_and(|fields| fields.iter().any(|f| f.name().eq_ignore_ascii_case(name)))
     }
 
     /// The subject, decoded (RFC 2047), in lower case.
@@ -255,6 +263,18 @@ impl<'a> Letter<'a> {
     }
 }
 
+/// A bit for a field's name, by its length and its last letter: most names differ from most others in one of
+/// them.
+fn name_bit(name: &str) -> u64 {
+    let last = name.bytes().next_back().unwrap_or_default() | 0x20;
+    1 << ((name.len() * 5 + usize::from(last) * 3) % 64)
+}
+
+fn name_bits(message: &Message<'_>) -> u64 {
+    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
+    fields.fold(0, |seen, field| seen | name_bit(field.name()))
+}
+
 /// Which runs of four octets stand in a text, by their hashes: a phrase that has a run which does not stand
 /// there does not stand there either. In a very long text all hashes do, and nothing is ruled out.
 struct Grams(Box<[u64; GRAM_WORDS]>);
@@ -398,13 +418,18 @@ fn plain(line: &str, text: &mut String) {
 /// Where the reporter's words end and where the returned mail begins.
 fn border(text: &str) -> Option<(usize, usize)> {
     let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let next = at + line.len();
+    while at < text.len() {
+        let end = memchr::memchr(b'\n', &text.as_bytes()[at..]);
+        let next = end.map_or(text.len(), |length| at + length + 1);
+        let line = &text[at..next];
         if announces(line) {
             let gap = text[next..].len() - text[next..].trim_start_matches(['\n', ' ', '\t']).len();
             return Some((at, next + gap));
         }
-        if begins_header(&text[at..]) {
+        // Most lines of a notice are ruled out by their first octet, or by having no colon.
+        let may_begin =
+            line.as_bytes()[0].is_ascii_alphabetic() && memchr::memchr(b':', line.as_bytes()).is_some();
+        if may_begin && begins_header(&text[at..]) {
             return Some((at, at));
         }
         at = next;
@@ -455,10 +480,6 @@ fn begins_header(text: &str) -> bool {
         "sender",
         "reply-to",
     ];
-    // Most lines of a notice are ruled out by their first octet or their first word.
-    if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return false;
-    }
     let (mut traces, mut common) = (0, 0);
     for line in text.lines().take(40) {
         if line.starts_with([' ', '\t']) && traces + common > 0 {

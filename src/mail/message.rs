@@ -29,6 +29,7 @@ use lower::Frame;
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 pub use returned::Returned;
 use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,13 +111,19 @@ pub struct Envelope<'a> {
     pub recipient: Option<&'a str>,
 }
 
+/// Reads what the framing needs, and the subject; other fields are read from their octets where they are asked for.
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    MessageParser::new()
+        .with_mime_headers()
+        .header_text(HeaderName::Subject)
+        .default_header_ignore()
+});
+
 /// Reads a message; never fails.
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
     let raw = repair::lines(raw);
-    let parser = MessageParser::new()
-        .with_mime_headers()
-        .header_text(HeaderName::Subject);
+    let parser = &*PARSER;
     let Some(message) = parser.parse(repair::readable(&raw)) else {
         return nothing(&raw);
     };

@@ -14,7 +14,7 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     report.recipients.iter_mut().for_each(name_original);
     report.recipients.iter_mut().for_each(formats::peel_recipient);
     if let [recipient] = &mut *report.recipients {
-        recipient.doubtful |= is_contradicted(recipient, letter.words());
+        recipient.doubtful |= is_contradicted(recipient, letter);
     }
     if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
         return;
@@ -47,20 +47,19 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
 
 /// Whether the words beside a report speak of a full mailbox where its field, which says something, does not:
 /// the one passes and the other does not, and who knows which was meant.
-fn is_contradicted(recipient: &Recipient, words: &str) -> bool {
-    const FULL: [&str; 5] = [
+fn is_contradicted(recipient: &Recipient, letter: &Letter<'_>) -> bool {
+    const FULL: [&str; 7] = [
         "disk space",
         "quota",
-        "mailbox is full",
-        "mailbox full",
-        "mailbox has exceeded",
+        "Quota",
+        "ailbox is full",
+        "ailbox full",
+        "ailbox has exceeded",
+        "ailbox exceeded",
     ];
-    let speaks_of_full = |text: &str| {
-        let text = text[..text.floor_char_boundary(2000)].to_ascii_lowercase();
-        FULL.iter().any(|phrase| text.contains(phrase))
-    };
     let field = recipient.diagnostic.as_ref().filter(|field| !is_silent(field));
-    field.is_some_and(|field| !speaks_of_full(&field.text) && speaks_of_full(words))
+    field
+        .is_some_and(|field| letter.says_any(&FULL) && !FULL.iter().any(|phrase| field.text.contains(phrase)))
 }
 
 /// Whether the words may tell to what a server answered: each reader of formats knows it by one of these.
