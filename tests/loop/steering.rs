@@ -129,7 +129,8 @@ fn a_late_bounce_to_the_verp_address_suppresses() {
         "550 5.1.1 no such user",
     ))
     .unwrap()
-    .replace("@app.example>", "@elsewhere.example>");
+    .replace("@app.example>", "@elsewhere.example>")
+    .replace("later@small.example", "victim@small.example");
     stage.postfix.inject("", &[SENDER], forged.as_bytes()).unwrap();
     let bounce = small.messages()[0].bounce("later@small.example", "5.1.1", "550 5.1.1 no such user");
     stage.postfix.inject("", &[SENDER], &bounce).unwrap();
