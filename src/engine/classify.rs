@@ -24,8 +24,9 @@ use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
+use memchr::memmem::Finder;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What the server was answering to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,7 +91,7 @@ impl Phase {
             && reported.is_some_and(|s| s.class() == Class::Persistent);
         match named {
             Some(phase) if phase != Self::Unknown => phase,
-            _ if refused || reply.text.contains("refused to talk to me: ") => Self::Session,
+            _ if refused || REFUSED.find(reply.text.as_bytes()).is_some() => Self::Session,
             _ => Self::Unknown,
         }
     }
@@ -146,26 +147,31 @@ pub fn classify_in(
     })
 }
 
+/// What Postfix says of a server that greeted it with a refusal.
+static REFUSED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("refused to talk to me: "));
+
 /// Words that speak of us. A text with one of them may mean our mailbox by the one that it calls dead.
-const OF_US: [&str; 10] = [
-    "sender",
-    "sending",
-    "return address",
-    "return-path",
-    "envelope",
-    "mail from",
-    "from address",
-    "your domain",
-    "your host",
-    "header",
-];
+static OF_US: LazyLock<[Finder<'static>; 10]> = LazyLock::new(|| {
+    [
+        "sender",
+        "sending",
+        "return address",
+        "return-path",
+        "envelope",
+        "mail from",
+        "from address",
+        "your domain",
+        "your host",
+        "header",
+    ]
+    .map(Finder::new)
+});
 
 /// A text that also speaks of us condemns nobody at once: it takes several like it.
 fn doubted(verdict: Verdict, normal: &str) -> Verdict {
     let of_us = || {
-        OF_US
-            .iter()
-            .any(|words| memchr::memmem::find(normal.as_bytes(), words.as_bytes()).is_some())
+        let mut words = OF_US.iter();
+        words.any(|words| words.find(normal.as_bytes()).is_some())
     };
     if verdict.remedy == Remedy::Suppress && of_us() {
         return Verdict {

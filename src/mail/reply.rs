@@ -110,7 +110,8 @@ impl Reply {
 fn code_prefix(text: &str) -> Option<(ReplyCode, &str)> {
     let digits = text.get(..3).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
     let rest = &text[3..];
-    let separated = rest.is_empty() || rest.starts_with([' ', '-', ':', '\t', '\r', '\n']);
+    let separated =
+        rest.is_empty() || rest.starts_with(|c: char| matches!(c, '-' | ':') || c.is_ascii_whitespace());
     if !separated {
         return None;
     }
@@ -130,8 +131,8 @@ fn status_prefix(text: &str) -> (Option<EnhancedStatus>, &str) {
 /// An enhanced status in the text, as qmail and its patches give it: `(#5.1.1)`, `(#5.1.1 - chkuser)`. It
 /// stays in the text.
 fn status_suffix(text: &str) -> Option<EnhancedStatus> {
-    let (_, tail) = text.rsplit_once("(#")?;
-    EnhancedStatus::parse_prefix(tail).map(|(status, _)| status)
+    let hash = memchr::memrchr_iter(b'#', text.as_bytes()).find(|&at| text[..at].ends_with('('))?;
+    EnhancedStatus::parse_prefix(&text[hash + 1..]).map(|(status, _)| status)
 }
 
 /// Joins the lines and leaves out each continuation's repeated `550-5.1.1 `, and the last line's
@@ -176,11 +177,14 @@ fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> St
 
 /// Whether a text is on one line, with single blanks, and without the digits of its code: most are.
 fn is_plain(text: &str, code: &[u8; 3]) -> bool {
+    // Loops without an early end, which the compiler turns into ones over many octets at once.
     let octets = text.as_bytes();
-    !octets.iter().any(|&octet| octet < b' ')
-        && memchr::memmem::find(octets, b"  ").is_none()
-        && memchr::memmem::find(octets, code).is_none()
-        && !octets.ends_with(b" ")
+    let controls = octets.iter().fold(false, |found, &octet| found | (octet < b' '));
+    let blanks = octets.windows(2).fold(false, |found, two| found | (two == b"  "));
+    let repeats = octets
+        .windows(3)
+        .fold(false, |found, three| found | (three == code));
+    !controls && !blanks && !repeats && !octets.ends_with(b" ")
 }
 
 /// Words, joined by single blanks.
@@ -254,6 +258,7 @@ mod tests {
             ("5501 not a code", "5501 not a code"),
             ("550 room 550 is locked", "550 room 550 is locked"),
             ("550: : User unknown", "550 : User unknown"),
+            ("553\u{c}\u{c}5\u{c}", "553 5"),
             ("550  two  blanks\tand a tab", "550 two blanks and a tab"),
             ("", ""),
         ];
