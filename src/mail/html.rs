@@ -1,6 +1,9 @@
 //! The words of an HTML text (WHATWG HTML, as far as notices of mail systems use it): tags go, what they set
 //! on lines of its own stands on lines of its own, entities become characters.
 //!
+//! `mail_parser` has a reader of its own, which runs all lines together: notices set the address, the reply and
+//! their labels on lines of their own, and the readers of formats go by these.
+//!
 //! Reading takes one pass and never fails; what is no markup stays as it is.
 
 /// Elements whose content nobody is shown.

@@ -2,6 +2,7 @@
 
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Diagnostic, Recipient};
+use crate::mail::letter::{header, unfolded};
 use crate::mail::reply::Reply;
 
 /// The first mailbox in a text: in `<>`, or a bare word with an `@`; punctuation around it is no part.
@@ -55,13 +56,11 @@ pub(super) fn said(text: &str) -> Recipient {
     }
 }
 
-/// The addressee of a returned mail, if it has one only.
+/// The addressee of a returned mail, if it has one only. Its `To` is what an author wrote, and a blind copy
+/// may be meant: whoever takes the recipient from it is to make it `doubtful`.
 #[must_use]
 pub(super) fn only_addressee(returned: &str) -> Option<Address> {
-    let header = returned.split("\n\n").next()?;
-    let to = header.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("To").then_some(value)
-    })?;
-    (!to.contains(',')).then(|| address(to)).flatten()
+    let mut named = header(returned.as_bytes()).filter(|(name, _)| name.eq_ignore_ascii_case(b"To"));
+    let to = unfolded(named.next()?.1);
+    (!to.contains(',')).then(|| address(&to)).flatten()
 }

@@ -251,6 +251,7 @@ fn refused_whole(letter: &Letter<'_>, words: &str) -> Option<Recipient> {
     let address = block::only_addressee(letter.returned()?)?;
     Some(Recipient {
         command: Some("end of DATA".to_owned()),
+        doubtful: true,
         ..block::failed(address, reason)
     })
 }

@@ -4,6 +4,7 @@
 //! Everything here looks at one line or one paragraph, in linear time, and declines with `None`.
 
 use super::block;
+use super::label::has;
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient};
 use crate::mail::reply::{Reply, ReplyCode};
@@ -270,9 +271,7 @@ impl Shared {
 
 /// Whether one of the phrases stands in a text.
 pub(super) fn has_any(text: &str, phrases: &[&str]) -> bool {
-    phrases
-        .iter()
-        .any(|phrase| memchr::memmem::find(text.as_bytes(), phrase.as_bytes()).is_some())
+    phrases.iter().any(|phrase| has(text, phrase))
 }
 
 #[cfg(test)]

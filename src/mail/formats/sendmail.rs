@@ -241,7 +241,10 @@ fn concluded(session: &Session<'_>, letter: &Letter<'_>) -> Vec<Recipient> {
     let addressee = letter.returned().and_then(block::only_addressee);
     let about = addressee.and_then(|address| {
         let said = session.about_host(address.domain())?;
-        Some(block::failed(address, said))
+        Some(Recipient {
+            doubtful: true,
+            ..block::failed(address, said)
+        })
     });
     about.into_iter().collect()
 }

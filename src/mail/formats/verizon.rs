@@ -3,7 +3,7 @@
 //! `To: NUMBER@vtext.com` of the mail below it.
 
 use super::{Format, block};
-use crate::mail::dsn::Report;
+use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
 /// The format.
@@ -33,11 +33,13 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let mut lines = words.lines().map(str::trim).filter(sentence);
     let error = lines.clone().find_map(|line| line.strip_prefix("Error:"));
     let said = error.or_else(|| lines.find(|line| line.contains(' ') && !line.contains(": ")))?;
+    // The notice repeats the `To` of the mail, which its author wrote.
+    let failed = |address| Recipient {
+        doubtful: true,
+        ..block::failed(address, said.trim())
+    };
     Some(Report {
-        recipients: to
-            .map(|address| block::failed(address, said.trim()))
-            .into_iter()
-            .collect(),
+        recipients: to.map(failed).into_iter().collect(),
         ..Report::default()
     })
 }
