@@ -71,8 +71,9 @@ fn described(reading: &Reading) -> String {
 fn of_recipient(recipient: &Recipient) -> String {
     let action = recipient.action.map(|action| format!("{action:?}"));
     let said = recipient.diagnostic.as_ref().map(|d| &d.text);
+    let doubt = if recipient.doubtful { "  doubtful\n" } else { "" };
     format!(
-        "\nrecipient {}\n  original {}\n  action {}\n  status {}\n  command {}\n  remote {}\n  said {}\n",
+        "\nrecipient {}\n{doubt}  original {}\n  action {}\n  status {}\n  command {}\n  remote {}\n  said {}\n",
         or_none(recipient.final_recipient.as_ref()),
         or_none(recipient.original_recipient.as_ref()),
         or_none(action),

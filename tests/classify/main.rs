@@ -1,11 +1,12 @@
 //! Judging replies: labelled ones, known traps, contradictions, codes and statuses, and every example of
-//! every rule.
+//! every rule; and the labelled bounce mails.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod code;
 mod contradiction;
 mod event;
+mod mail;
 mod rule;
 mod sample;
 mod trap;

@@ -42,7 +42,8 @@ fn provider(name: &str) -> Option<&'static str> {
     })
 }
 
-const DEAD: [&str; 7] = [
+/// Causes for which nobody's mail is lost if their address is suppressed.
+pub(crate) const DEAD: [&str; 7] = [
     "user_unknown",
     "mailbox_disabled",
     "recipient_moved",
