@@ -21,7 +21,7 @@ use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Diagnostic, Report};
 use super::event::{Event, Outcome, Source};
 use super::formats::{self, amazon_ses};
-use super::letter::{Letter, fields, is_type};
+use super::letter::{Letter, content, is_type};
 use super::received::Hop;
 use super::status::Class;
 use jiff::Timestamp;
@@ -29,6 +29,7 @@ use lower::Frame;
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 pub use returned::Returned;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// What a message is.
@@ -160,23 +161,62 @@ pub fn events(
     statuses.chain(complaints).chain(answer).collect()
 }
 
+/// The fields that say what a message is, each the first of its name.
+#[derive(Default)]
+struct Header<'a> {
+    message_id: Option<Cow<'a, str>>,
+    date: Option<Cow<'a, str>>,
+    return_path: Option<Cow<'a, str>>,
+    received: Option<Cow<'a, str>>,
+    /// `Delivered-To`, `X-Original-To`, `Envelope-To`, `To`.
+    addressed: [Option<Cow<'a, str>>; 4],
+}
+
+impl<'a> Header<'a> {
+    fn of(message: &'a Message<'_>) -> Self {
+        let mut header = Self::default();
+        for field in &message.root_part().headers {
+            let slot = match &field.name {
+                HeaderName::MessageId => &mut header.message_id,
+                HeaderName::Date => &mut header.date,
+                HeaderName::ReturnPath => &mut header.return_path,
+                HeaderName::Received => &mut header.received,
+                HeaderName::To => &mut header.addressed[3],
+                name if name.as_str().eq_ignore_ascii_case("Delivered-To") => &mut header.addressed[0],
+                name if name.as_str().eq_ignore_ascii_case("X-Original-To") => &mut header.addressed[1],
+                name if name.as_str().eq_ignore_ascii_case("Envelope-To") => &mut header.addressed[2],
+                _ => continue,
+            };
+            if slot.is_none() {
+                *slot = content(message, field);
+            }
+        }
+        header
+    }
+}
+
 impl Reading {
     fn of(message: &Message<'_>, digest: [u8; 32]) -> Self {
-        const ADDRESSED: [&str; 4] = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
-        let first = |name: &'static str| fields(message, name).next();
+        let header = Header::of(message);
         let mut reading = Self {
             kind: Kind::None,
             format: None,
-            message_id: first("Message-ID").and_then(|id| bare(&id)),
-            date: first("Date").and_then(|date| dsn::date(&date)),
+            message_id: header.message_id.and_then(|id| bare(&id)),
+            date: header.date.and_then(|date| dsn::date(&date)),
             digest,
             report: None,
             feedback: None,
             answer: None,
             returned: None,
-            return_path: first("Return-Path").map(|path| unbracket(&path)),
-            addressed: ADDRESSED.into_iter().filter_map(first).collect(),
-            locally_generated: first("Received")
+            return_path: header.return_path.map(|path| unbracket(&path)),
+            addressed: header
+                .addressed
+                .into_iter()
+                .flatten()
+                .map(Cow::into_owned)
+                .collect(),
+            locally_generated: header
+                .received
                 .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
             refused: Vec::new(),
         };
