@@ -36,19 +36,24 @@ impl Numbers {
 }
 
 /// The mail with other digits in every number of five and more and at the ends of addresses, and with
-/// other names in front of every `@`, of the same lengths.
-fn varied(mail: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+/// other names in front of every `@`, of the same lengths. What was the same in a mail stays the same:
+/// its boundaries above all, and whoever is named twice.
+fn varied(mail: &[u8], seed: u64) -> Vec<u8> {
     let mut out = mail.to_vec();
-    let digits = |out: &mut [u8], numbers: &mut Numbers| {
-        for digit in out {
-            *digit = b'0' + (numbers.next() % 10) as u8;
+    let vary = |run: &mut [u8], first: u8, many: u64| {
+        let own = run.iter().fold(seed, |hash, &b| {
+            (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        let mut numbers = Numbers(own);
+        for octet in run {
+            *octet = first + (numbers.next() % many) as u8;
         }
     };
     let mut at = 0;
     while at < out.len() {
         let run = out[at..].iter().take_while(|b| b.is_ascii_digit()).count();
         if run >= 5 || (run > 0 && out[..at].ends_with(b"192.0.2.")) {
-            digits(&mut out[at..at + run], numbers);
+            vary(&mut out[at..at + run], b'0', 10);
         }
         at += run.max(1);
     }
@@ -59,9 +64,7 @@ fn varied(mail: &[u8], numbers: &mut Numbers) -> Vec<u8> {
             .rev()
             .take_while(|b| b.is_ascii_lowercase())
             .count();
-        for letter in &mut out[at - name..at] {
-            *letter = b'a' + (numbers.next() % 26) as u8;
-        }
+        vary(&mut out[at - name..at], b'a', 26);
     }
     out
 }
@@ -74,13 +77,13 @@ fn mails() -> Vec<Vec<u8>> {
         .filter(|path| path.extension().is_some_and(|e| e == "eml"))
         .collect();
     files.sort();
-    let mut numbers = Numbers(42);
+    let mut seed = Numbers(42);
     let originals: Vec<_> = files.iter().map(|f| std::fs::read(f).expect("a mail")).collect();
     (0..VARIANTS)
         .flat_map(|_| {
             originals
                 .iter()
-                .map(|mail| varied(mail, &mut numbers))
+                .map(|mail| varied(mail, seed.next()))
                 .collect::<Vec<_>>()
         })
         .collect()
