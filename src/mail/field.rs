@@ -32,34 +32,54 @@ fn is_printable(octets: &[u8]) -> bool {
 
 /// The words of a field's content, with single blanks between them.
 pub(super) fn unfolded(octets: &[u8]) -> Cow<'_, str> {
-    let is_blank = |b: &u8| *b <= b' ' || *b == 0x7f;
-    let start = octets.iter().position(|b| !is_blank(b)).unwrap_or(octets.len());
+    let start = octets.iter().position(|&b| !is_blank(b)).unwrap_or(octets.len());
     let end = octets
         .iter()
-        .rposition(|b| !is_blank(b))
+        .rposition(|&b| !is_blank(b))
         .map_or(start, |at| at + 1);
     let octets = &octets[start..end];
-    if let Ok(text) = std::str::from_utf8(octets)
-        && is_printable(octets)
-        && !octets.windows(2).fold(false, |found, two| found | (two == b"  "))
+    if is_printable(octets)
+        && !has_double_blank(octets)
+        && let Ok(text) = std::str::from_utf8(octets)
     {
         return Cow::Borrowed(text);
     }
-    let value = clean(octets);
-    let mut text = String::with_capacity(value.len());
-    let mut add = |word: &str| {
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(word);
-    };
-    // Without other blanks than ASCII's, octets tell words apart.
-    if value.is_ascii() {
-        value.split_ascii_whitespace().for_each(&mut add);
-    } else {
-        value.split_whitespace().for_each(&mut add);
+    if octets.is_ascii() {
+        return Cow::Owned(joined(octets));
     }
-    Cow::Owned(text)
+    Cow::Owned(clean(octets).split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Whether an ASCII octet is a blank, or a control character, which becomes one.
+fn is_blank(octet: u8) -> bool {
+    octet <= b' ' || octet == 0x7f
+}
+
+/// Without an early end, as [`is_printable`].
+fn has_double_blank(octets: &[u8]) -> bool {
+    let next = octets.get(1..).unwrap_or_default();
+    octets
+        .iter()
+        .zip(next)
+        .fold(false, |found, (&a, &b)| found | ((a == b' ') & (b == b' ')))
+}
+
+/// The words of an ASCII text that does not begin with a blank, with single blanks between them.
+fn joined(octets: &[u8]) -> String {
+    let mut text = Vec::with_capacity(octets.len());
+    let mut after_blank = false;
+    for &octet in octets {
+        if is_blank(octet) {
+            after_blank = true;
+            continue;
+        }
+        if after_blank {
+            text.push(b' ');
+            after_blank = false;
+        }
+        text.push(octet);
+    }
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// The fields at the start of a text, with their contents as they stand, line ends and all: up to an empty line,

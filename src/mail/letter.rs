@@ -24,6 +24,8 @@ const MAX_WORDS: usize = 256 * 1024;
 /// A message under the eyes of the readers of formats.
 pub struct Letter<'a> {
     message: &'a Message<'a>,
+    /// Where a mail stood that was left out of the message, and that mail.
+    left_out: Option<(usize, &'a [u8])>,
     words: OnceCell<Words>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
@@ -47,6 +49,7 @@ impl<'a> Letter<'a> {
     pub fn new(message: &'a Message<'a>) -> Self {
         Self {
             message,
+            left_out: None,
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
@@ -55,6 +58,20 @@ impl<'a> Letter<'a> {
             grams: OnceCell::new(),
             name_bits: OnceCell::new(),
         }
+    }
+
+    /// As [`Letter::new`], where the message was parsed without the mail that begins at an octet of it.
+    pub(super) fn without(message: &'a Message<'a>, at: usize, mail: &'a [u8]) -> Self {
+        Self {
+            left_out: Some((at, mail)),
+            ..Self::new(message)
+        }
+    }
+
+    /// The mail that was left out where that part holds one: the part itself holds nothing of it.
+    pub(super) fn left_out(&self, part: &MessagePart<'_>) -> Option<&'a [u8]> {
+        let (at, mail) = self.left_out?;
+        (part.is_message() && part.raw_body_offset() as usize == at).then_some(mail)
     }
 
     /// The message itself.

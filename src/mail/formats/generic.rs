@@ -19,7 +19,6 @@ use crate::mail::field::{header, unfolded};
 use crate::mail::letter::{Letter, is_header_only};
 use crate::mail::reply::Reply;
 use crate::mail::status::Class;
-use mail_parser::MessagePart;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -289,7 +288,8 @@ fn returned<'a>(letter: &'a Letter<'_>, name: &'static str) -> Option<Cow<'a, st
             .parts()
             .find(|part| part.is_message() || is_header_only(part))
     };
-    let text = text.or_else(|| part().map(MessagePart::contents))?;
+    let contents = |part| letter.left_out(part).unwrap_or_else(|| part.contents());
+    let text = text.or_else(|| part().map(contents))?;
     let named = header(text).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
     named.map(|(_, content)| unfolded(content))
 }

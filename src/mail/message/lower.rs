@@ -21,13 +21,13 @@ pub(super) struct Frame<'a> {
     source: Source,
     at: Timestamp,
     own: bool,
-    origin: Origin,
+    origin: Origin<'a>,
 }
 
 impl<'a> Frame<'a> {
     pub(super) fn new(
         reading: &'a Reading,
-        envelope: Envelope<'_>,
+        envelope: Envelope<'a>,
         source: Source,
         received_at: Timestamp,
     ) -> Self {

@@ -48,7 +48,7 @@ impl Returned {
     }
 
     /// Reads a header (RFC 5322 §2.2) for the few fields that matter here, in one pass.
-    fn of_header(text: &[u8]) -> Self {
+    pub(super) fn of_header(text: &[u8]) -> Self {
         let mut found = Self::default();
         for (name, content) in header(text) {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
