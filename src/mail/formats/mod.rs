@@ -62,8 +62,8 @@ pub mod zoho;
 mod block;
 mod label;
 mod phrase;
+mod quoted;
 mod session;
-mod transcript;
 
 use super::dsn::Report;
 use super::field;
