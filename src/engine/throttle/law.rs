@@ -18,6 +18,11 @@ const MOST_CUT: f64 = 0.5;
 const REPUTATION_CUT: f64 = 0.5;
 /// Passes between two refusals from which their estimate is good to a tenth.
 const ENOUGH: f64 = 10.0;
+/// Passes from which it is good to a hundredth, and the most that a refusal after so many takes away.
+const MANY: f64 = 100.0;
+const MANY_CUT: f64 = 0.9;
+/// The same from [`PLENTY`] on: so few refusals are no reason to slow down; the next comes soon if they are.
+const GENTLE_CUT: f64 = 0.995;
 /// Passes from which it is good to a third of a percent: finer than the creep upward.
 const PLENTY: f64 = 300.0;
 /// By how much an estimate creeps up with each probe that did not find it too low.
@@ -341,7 +346,12 @@ impl Law {
     /// A refusal at the riding rate: the limit is lower than estimated.
     fn lowered(&mut self, limit: f64, at: Timestamp) -> f64 {
         let (most, passed) = self.measured(at).unwrap_or((f64::INFINITY, 0.0));
-        let lower = most.clamp(limit * MOST_CUT, limit * CUT);
+        let least = match passed {
+            PLENTY.. => GENTLE_CUT,
+            MANY.. => MANY_CUT,
+            _ => MOST_CUT,
+        };
+        let lower = most.clamp(limit * least, limit * least.max(CUT));
         if let Some(leap) = self.leap.take()
             && lower <= leap.from * 1.15
         {
