@@ -13,15 +13,18 @@ pub enum Policy {
     Nixie,
     /// None: Postfix's own backoff for each message, 300 to 4,000 s, doubling; a queue run each 300 s.
     Postfix,
-    /// A tenth of the rate that was accepted, until nothing was refused for ten minutes.
+    /// A configured rate (a fifth above the limit, which is a good guess), and a tenth of it from a refusal
+    /// until nothing was refused for ten minutes.
     Tenth,
-    /// A rule table: a refusal stops everything for a fixed time.
+    /// A rule table: the same configured rate; a refusal stops everything for a fixed time.
     Table {
         /// For how many minutes.
         minutes: u32,
     },
 }
 
+/// The rate that somebody has configured, against the limit that he does not know.
+const CONFIGURED: f64 = 1.2;
 const BACKOFF: (f64, f64) = (300.0, 4000.0);
 const QUEUE_RUN: f64 = 300.0;
 const QUIET: f64 = 600.0;
@@ -77,16 +80,19 @@ pub(super) struct Sender {
     until: Timestamp,
     /// Of the others: nothing before; and the pace, a second.
     held: f64,
-    pace: Option<f64>,
+    usual: f64,
+    pace: f64,
     turn: f64,
     refused: f64,
-    taken: f64,
-    since: f64,
 }
 
 impl Sender {
-    pub(super) fn new(policy: Policy, connections: u32) -> Self {
+    pub(super) fn new(policy: Policy, connections: u32, limit: f64) -> Self {
         let epoch = Timestamp::UNIX_EPOCH;
+        let usual = match policy {
+            Policy::Nixie | Policy::Postfix => f64::INFINITY,
+            Policy::Tenth | Policy::Table { .. } => limit * CONFIGURED,
+        };
         Self {
             policy,
             connections,
@@ -97,18 +103,19 @@ impl Sender {
             permit: Permit::Open,
             until: Timestamp::MAX,
             held: 0.0,
-            pace: None,
+            usual,
+            pace: usual,
             turn: 0.0,
             refused: f64::NEG_INFINITY,
-            taken: 0.0,
-            since: 0.0,
         }
     }
 
     /// How many connections may be open.
     pub(super) fn connections(&self) -> u32 {
         match (self.policy, self.permit) {
-            (Policy::Nixie, Permit::Limited(pace)) => pace.concurrency.unwrap_or(u32::MAX).min(self.connections),
+            (Policy::Nixie, Permit::Limited(pace)) => {
+                pace.concurrency.unwrap_or(u32::MAX).min(self.connections)
+            }
             (Policy::Nixie, Permit::Held { .. } | Permit::Paused) => 0,
             _ => self.connections,
         }
@@ -120,7 +127,7 @@ impl Sender {
             (Policy::Nixie, Permit::Limited(pace)) => pace.per_second,
             (Policy::Nixie, Permit::Open) => None,
             (Policy::Nixie, _) => Some(0.0),
-            _ => self.pace,
+            _ => Some(self.pace).filter(|pace| pace.is_finite()),
         }
     }
 
@@ -139,15 +146,13 @@ impl Sender {
         if at < self.held {
             return Err(self.held);
         }
-        if self.pace.is_some() && at >= self.refused + QUIET {
-            self.pace = None;
+        if at >= self.refused + QUIET {
+            self.pace = self.usual;
         }
-        if let Some(pace) = self.pace {
-            if at < self.turn {
-                return Err(self.turn);
-            }
-            self.turn = at.max(self.turn) + 1.0 / pace;
+        if at < self.turn {
+            return Err(self.turn);
         }
+        self.turn = at + 1.0 / self.pace;
         Ok(())
     }
 
@@ -159,14 +164,8 @@ impl Sender {
                 self.tell(now, message, answer);
                 self.grant(now);
             }
-            (_, Answer::Taken) => self.taken += 1.0,
             (Policy::Tenth, Answer::TooFast | Answer::TooMany) => {
-                if self.pace.is_none() {
-                    let accepted = self.taken / (at - self.since).max(1.0);
-                    self.pace = Some((accepted / 10.0).max(1.0 / 60.0));
-                    self.turn = at;
-                    (self.taken, self.since) = (0.0, at);
-                }
+                self.pace = self.usual / 10.0;
                 self.refused = at;
             }
             (Policy::Table { minutes }, Answer::TooFast | Answer::TooMany) => {

@@ -22,7 +22,7 @@ pub enum Model {
     Changing,
     /// A token bucket that puts off each first attempt, for five minutes.
     Greylisting,
-    /// A token bucket that takes 10 to 30 seconds for each answer.
+    /// A token bucket that keeps each answer to itself for 10 to 30 seconds.
     Tarpit,
     /// A token bucket that is out of order from a third of the time, for a twelfth of it.
     Outage,
@@ -146,10 +146,11 @@ impl Provider {
         }
     }
 
-    /// How long it takes to answer, at least and at most, in seconds.
+    /// For how long it lets a connection wait for an answer that it knows already, at least and at most, in
+    /// seconds.
     #[must_use]
-    pub fn latency(&self) -> (f64, f64) {
-        if self.model == Model::Tarpit { SLOW } else { QUICK }
+    pub fn stalls(&self) -> Option<(f64, f64)> {
+        (self.model == Model::Tarpit).then_some(SLOW)
     }
 
     /// Its answer to an attempt for a message, with so many connections open (this one included).

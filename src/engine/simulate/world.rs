@@ -3,7 +3,7 @@
 use super::Scenario;
 use super::chance::Chance;
 use super::policy::{Policy, Sender};
-use super::provider::{Answer, Provider};
+use super::provider::{Answer, Provider, QUICK};
 use super::tally::Tally;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -26,6 +26,8 @@ enum What {
     Wake,
     /// An attempt reaches the provider.
     Reach { message: u64 },
+    /// The connection is closed: it was answered.
+    Close { message: u64, answer: u8 },
     /// An answer is logged.
     Log { message: u64, answer: u8 },
     /// A message that was put off may go again.
@@ -50,7 +52,8 @@ pub struct World {
     /// Refused mail that waits to go again, oldest first.
     again: VecDeque<u64>,
     refusals: HashMap<u64, u32>,
-    under_way: u32,
+    /// Connections that are open.
+    open: u32,
     wake: u64,
 }
 
@@ -59,12 +62,12 @@ impl World {
     #[must_use]
     pub fn new(scenario: &Scenario, policy: Policy) -> Self {
         let provider = Provider::new(scenario);
-        let (least, most) = provider.latency();
-        let needed = 2.0 * provider.limit(0.0) * (least + most) / 2.0;
+        let (least, most) = provider.stalls().unwrap_or_default();
+        let needed = provider.limit(0.0) * (QUICK.0 + QUICK.1 + least + most);
         let connections = CONNECTIONS.max(needed.ceil() as u32);
         Self {
             policy,
-            sender: Sender::new(policy, connections),
+            sender: Sender::new(policy, connections, provider.limit(0.0)),
             chance: Chance::new(scenario.seed),
             tally: Tally::new(scenario.span, provider.rises()),
             heap: BinaryHeap::new(),
@@ -76,7 +79,7 @@ impl World {
             begun: 0,
             again: VecDeque::new(),
             refusals: HashMap::new(),
-            under_way: 0,
+            open: 0,
             wake: u64::MAX,
         }
     }
@@ -98,10 +101,8 @@ impl World {
                         self.wake = u64::MAX;
                     }
                 }
-                What::Reach { message } => {
-                    self.reach(message);
-                    continue;
-                }
+                What::Reach { message } => self.reach(message),
+                What::Close { message, answer } => self.close(message, answer),
                 What::Log { message, answer } => self.log(message, ANSWERS[usize::from(answer)]),
                 What::Due { message } => self.again.push_back(message),
             }
@@ -128,7 +129,7 @@ impl World {
 
     /// Sends what may be sent now.
     fn send(&mut self) {
-        while self.under_way < self.sender.connections().max(u32::from(self.may_wake())) {
+        while self.open < self.sender.connections().max(u32::from(self.may_wake())) {
             let fresh = self.begun + 1;
             let fresh_at = fresh as f64 / self.arrivals;
             if self.again.is_empty() && fresh_at > self.now {
@@ -141,9 +142,8 @@ impl World {
                 self.begun = fresh;
                 fresh
             });
-            self.under_way += 1;
-            let (least, most) = self.provider.latency();
-            let reached = self.now + self.chance.within(least, most);
+            self.open += 1;
+            let reached = self.now + self.chance.within(QUICK.0, QUICK.1);
             self.at(reached, What::Reach { message });
         }
     }
@@ -154,15 +154,25 @@ impl World {
     }
 
     fn reach(&mut self, message: u64) {
-        let answer = self.provider.attempt(self.now, message, self.under_way);
+        let answer = self.provider.attempt(self.now, message, self.open);
         self.tally.answered(self.now, answer);
-        let logged = self.now + self.chance.within(LOGGED.0, LOGGED.1);
         let answer = ANSWERS.iter().position(|a| *a == answer).unwrap_or(0) as u8;
+        match self.provider.stalls() {
+            None => self.close(message, answer),
+            Some((least, most)) => {
+                let closed = self.now + self.chance.within(least, most);
+                self.at(closed, What::Close { message, answer });
+            }
+        }
+    }
+
+    fn close(&mut self, message: u64, answer: u8) {
+        self.open -= 1;
+        let logged = self.now + self.chance.within(LOGGED.0, LOGGED.1);
         self.at(logged, What::Log { message, answer });
     }
 
     fn log(&mut self, message: u64, answer: Answer) {
-        self.under_way -= 1;
         self.sender.hear(self.now, message, answer);
         match answer {
             Answer::Taken => {

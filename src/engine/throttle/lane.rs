@@ -245,8 +245,10 @@ impl Lane {
         let old = now.duration_since(at) >= obeyed;
         let alone = self.is_alone(&signal);
         let held = matches!(self.state, State::Held { .. });
+        if held {
+            self.law.refused_held(at);
+        }
         if old || alone || held || signal.kind == Kind::PerConnection {
-            self.law.refused_unheard();
             return None;
         }
         self.recipient = signal.recipient;

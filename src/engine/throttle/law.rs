@@ -18,10 +18,8 @@ const MOST_CUT: f64 = 0.5;
 const REPUTATION_CUT: f64 = 0.5;
 /// Passes between two refusals from which their estimate is good to a tenth.
 const ENOUGH: f64 = 10.0;
-/// Passes from which it is good to a hundredth, and the most that a refusal after so many takes away.
-const MANY: f64 = 100.0;
-const MANY_CUT: f64 = 0.9;
-/// The same from [`PLENTY`] on: so few refusals are no reason to slow down; the next comes soon if they are.
+/// Refusals rarer than are allowed are no reason to slow down: what one of them takes away. (If they are the
+/// first of many, the next comes at once, and is judged by what passed in between.)
 const GENTLE_CUT: f64 = 0.995;
 /// Passes from which it is good to a third of a percent: finer than the creep upward.
 const PLENTY: f64 = 300.0;
@@ -51,9 +49,16 @@ const STEP_ANSWERS: f64 = 4.0;
 const STEP_SECONDS: (f64, f64) = (1.0, 60.0);
 /// A step was used if this share of it was.
 const USED: f64 = 0.7;
+/// So many of these in a row, and a probe is over: nothing is learned from it.
+const IDLE_STEPS: u32 = 3;
+/// What may be left unused between two measurements: in messages, in seconds of the rate, as a share.
+const SPARE: (f64, f64, f64) = (4.0, 5.0, 0.05);
 /// The shortest pause, in seconds, and in messages of the estimated limit.
 const PAUSE_SECONDS: f64 = 2.0;
 const PAUSE_MESSAGES: f64 = 1.5;
+/// A pause outlasts the latest answer that was seen by so much; what was seen fades with each pause.
+const LAG_PAUSE: f64 = 1.25;
+const LAG_FADES: f64 = 0.97;
 /// A lane is open again after so many seconds without a signal, or so far beyond the last limit.
 const CALM: f64 = 24.0 * 3600.0;
 const FAR: f64 = 64.0;
@@ -76,16 +81,25 @@ pub struct Law {
     phase: Phase,
     /// Passes since the provider's allowance was last seen to be empty.
     mark: Option<Mark>,
-    /// The same between the two times before.
-    before: Option<Mark>,
+    /// What should have passed since, had the rate been used.
+    expected: f64,
+    /// Passes since the lane last recovered from a long time without anything.
+    cycle: Option<Mark>,
     /// A probe that went further than the estimate explains.
     leap: Option<Leap>,
     step: Option<Step>,
     last: Option<Step>,
+    /// How many steps in a row less than half was used.
+    idle: u32,
     /// Deliveries since the last signal that was obeyed.
     delivered: u64,
     /// How long the estimate is left alone.
     patience: f64,
+    /// When the last hold began, how late answers to attempts from before it came, and for how many seconds
+    /// the lane was held since the mark.
+    held: Option<Timestamp>,
+    lag: f64,
+    paused: f64,
     /// Refusals that may still be risked.
     allowance: f64,
     /// The last signal that was obeyed.
@@ -172,13 +186,21 @@ impl Law {
     }
 
     /// Answers to attempts that left before a hold: they used the allowance, and prove no rate.
-    pub(super) fn passed_held(&mut self, _at: Timestamp, n: u32) {
+    pub(super) fn passed_held(&mut self, at: Timestamp, n: u32) {
         self.count(n, 0);
+        self.late(at);
+    }
+
+    /// An answer during a hold shows how late answers are: a hold must outlast them.
+    fn late(&mut self, at: Timestamp) {
+        if let Some(held) = self.held {
+            self.lag = self.lag.max(seconds(held, at));
+        }
     }
 
     fn count(&mut self, n: u32, delivered: u32) {
         let n = f64::from(n);
-        if let Some(mark) = &mut self.mark {
+        for mark in [&mut self.mark, &mut self.cycle].into_iter().flatten() {
             mark.passed += n;
         }
         if let Phase::Probing { passed, .. } = &mut self.phase {
@@ -195,7 +217,12 @@ impl Law {
 
     /// A refusal that came while the lane was held already. Those of the first storm, before anything was
     /// known, are nobody's fault.
-    pub(super) fn refused_unheard(&mut self) {
+    pub(super) fn refused_held(&mut self, at: Timestamp) {
+        self.late(at);
+        self.risked();
+    }
+
+    fn risked(&mut self) {
         if self.limit.is_some() {
             self.allowance = (self.allowance - 1.0).max(-MOST_OWED);
         }
@@ -211,7 +238,13 @@ impl Law {
         at: Timestamp,
     ) -> f64 {
         let hold = hold.map_or(0.0, |hold| hold.as_secs_f64());
-        self.refused_unheard();
+        self.risked();
+        self.held = Some(at);
+        self.lag *= LAG_FADES;
+        if !repeat {
+            // Whatever happened before: the limit may have risen since, and must not go unnoticed for long.
+            self.allowance = self.allowance.max(0.0);
+        }
         self.signalled = Some(at);
         self.delivered = 0;
         if !repeat {
@@ -237,26 +270,23 @@ impl Law {
         }
         if hold >= LONG_HOLD {
             self.mark = None;
-            self.before = None;
         }
-        self.limit
-            .map_or(PAUSE_SECONDS, |limit| (PAUSE_MESSAGES / limit).max(PAUSE_SECONDS))
+        let pause = self.limit.map_or(0.0, |limit| PAUSE_MESSAGES / limit);
+        pause.max(PAUSE_SECONDS).max(self.lag * LAG_PAUSE)
     }
 
     /// The first delivery after a hold.
     pub(super) fn recovered(&mut self, at: Timestamp, repeats: u32) {
         self.step = None;
         self.last = None;
-        if let (Some(limit), Some(before)) = (self.limit, self.before)
-            && repeats >= 2
-            && before.passed >= ENOUGH
-        {
-            // A long time without anything: an allowance that is given out anew now and then. What came
-            // of the last one, over the time until this one, is the rate.
-            self.limit = Some(limit.min(before.passed / seconds(before.at, at)).max(RATES.0));
+        self.paused += self.held.take().map_or(0.0, |held| seconds(held, at));
+        if repeats >= 2 {
+            self.begin_cycle(at);
         }
         if self.mark.is_none() {
             self.mark = Some(Mark { at, passed: 0.0 });
+            self.expected = 0.0;
+            self.paused = 0.0;
         }
         match self.limit {
             Some(limit) => {
@@ -270,6 +300,20 @@ impl Law {
                 self.rate = Some(FIRST_RATE);
             }
         }
+    }
+
+    /// After a long time without anything: an allowance that is given out anew now and then. What came of the
+    /// last one, over the time from its beginning to that of this one, is the rate.
+    fn begin_cycle(&mut self, at: Timestamp) {
+        if let (Some(limit), Some(cycle)) = (self.limit, self.cycle)
+            && cycle.passed >= ENOUGH
+        {
+            let lasting = (cycle.passed / seconds(cycle.at, at)).max(RATES.0);
+            if lasting < limit {
+                (self.limit, self.good, self.leap) = (Some(lasting), lasting, None);
+            }
+        }
+        self.cycle = Some(Mark { at, passed: 0.0 });
     }
 
     /// Whether the lane may be open again.
@@ -287,7 +331,7 @@ impl Law {
     pub(super) fn open(&mut self) {
         self.rate = None;
         self.mark = None;
-        self.before = None;
+        self.cycle = None;
         self.leap = None;
         self.connections = Connections::default();
     }
@@ -296,8 +340,9 @@ impl Law {
     fn empty(&mut self, at: Timestamp) {
         self.step = None;
         if self.mark.is_none_or(|mark| mark.passed >= ENOUGH) {
-            self.before = self.mark;
             self.mark = Some(Mark { at, passed: 0.0 });
+            self.expected = 0.0;
+            self.paused = 0.0;
         }
     }
 
@@ -306,7 +351,16 @@ impl Law {
     fn measured(&self, at: Timestamp) -> Option<(f64, f64)> {
         let mark = self.mark?;
         let span = seconds(mark.at, at);
-        (span > 0.0).then(|| ((mark.passed + 1.0) / span, mark.passed))
+        let most = (mark.passed + 1.0) / span;
+        // What is given out during a pause, beyond what the provider lets pass at once, is lost.
+        let active = span - self.paused;
+        let lost = self.burst > 0.0 && self.burst < self.paused * self.limit.unwrap_or(0.0) && active > 0.0;
+        let rest = if lost {
+            (mark.passed + 1.0 - self.burst) / active
+        } else {
+            0.0
+        };
+        (span > 0.0).then_some((most.max(rest), mark.passed))
     }
 
     /// The rate that passed in the last two steps, where they tell.
@@ -346,11 +400,8 @@ impl Law {
     /// A refusal at the riding rate: the limit is lower than estimated.
     fn lowered(&mut self, limit: f64, at: Timestamp) -> f64 {
         let (most, passed) = self.measured(at).unwrap_or((f64::INFINITY, 0.0));
-        let least = match passed {
-            PLENTY.. => GENTLE_CUT,
-            MANY.. => MANY_CUT,
-            _ => MOST_CUT,
-        };
+        let rare = passed * ALLOWED >= 1.0;
+        let least = if rare { GENTLE_CUT } else { MOST_CUT };
         let lower = most.clamp(limit * least, limit * least.max(CUT));
         if let Some(leap) = self.leap.take()
             && lower <= leap.from * 1.15
@@ -407,14 +458,21 @@ impl Law {
         }
         let expected = rate * span;
         let taken = step.delivered * 2.0 >= step.passed && step.delivered > 0.0;
-        if step.passed + 1.0 < expected * 0.9 {
+        self.expected += expected;
+        let spare = SPARE.0 + SPARE.1 * rate + SPARE.2 * self.expected;
+        if self.mark.is_some_and(|mark| mark.passed + spare < self.expected) {
             // The provider's allowance may have filled up meanwhile: nothing can be measured from before.
             self.mark = None;
-            self.before = None;
+            self.cycle = None;
         }
+        self.idle = if step.passed < expected * 0.5 {
+            self.idle + 1
+        } else {
+            0
+        };
         if taken && step.passed + 1.0 >= expected * USED {
             self.grow(rate, span.min(2.0 * step.seconds), at);
-        } else if step.passed < expected * 0.5 && self.is_probing() {
+        } else if self.idle >= IDLE_STEPS && self.is_probing() {
             self.phase = Phase::Riding { until: at };
             self.rate = self.limit.map(|limit| limit * RIDE);
         }
@@ -467,7 +525,7 @@ impl Law {
 }
 
 /// Two signals about connections within so many seconds are one.
-const CONNECTION_INTERVAL: f64 = 5.0;
+const CONNECTION_INTERVAL: f64 = 2.0;
 /// So many deliveries for each connection before another is tried.
 const CONNECTION_DELIVERIES: u64 = 10;
 
@@ -506,7 +564,7 @@ impl Connections {
             self.most = Some((most - 1).max(1));
             self.longest = (self.longest * 2.0).clamp(FIRST_PATIENCE, MOST_PATIENCE);
         } else {
-            self.most = Some((most * 7 / 10).min(most.saturating_sub(1)).max(1));
+            self.most = Some((most / 2).max(1));
             self.longest = FIRST_PATIENCE;
         }
         self.patience = self.longest;
