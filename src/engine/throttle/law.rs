@@ -21,6 +21,9 @@ const ENOUGH: f64 = 10.0;
 /// Refusals rarer than are allowed are no reason to slow down: what one of them takes away. (If they are the
 /// first of many, the next comes at once, and is judged by what passed in between.)
 const GENTLE_CUT: f64 = 0.995;
+/// Two emptinesses are alike to within a message: half of it is added to what passed in between, so that not
+/// even nothing is measured as no rate.
+const HALF: f64 = 0.5;
 /// Passes from which it is good to a third of a percent: finer than the creep upward.
 const PLENTY: f64 = 300.0;
 /// By how much an estimate creeps up with each probe that did not find it too low.
@@ -42,6 +45,8 @@ const MOST_OWED: f64 = 12.0;
 const MOST_SAVED: f64 = 2.0;
 /// A hold that a rule names costs at most one part in so many of the time.
 const HOLD_PARTS: f64 = 50.0;
+/// A rate over a cycle that comes to this share of the one before is the same.
+const AS_BEFORE: f64 = 0.9;
 /// From so many seconds on a named hold is a rest that fills the provider's allowance.
 const LONG_HOLD: f64 = 60.0;
 /// A step is judged after so many answers should have come, within bounds in seconds.
@@ -85,6 +90,8 @@ pub struct Law {
     expected: f64,
     /// Passes since the lane last recovered from a long time without anything.
     cycle: Option<Mark>,
+    /// The rate that this came to the last time.
+    lasting: f64,
     /// A probe that went further than the estimate explains.
     leap: Option<Leap>,
     step: Option<Step>,
@@ -308,7 +315,12 @@ impl Law {
         if let (Some(limit), Some(cycle)) = (self.limit, self.cycle)
             && cycle.passed >= ENOUGH
         {
-            let lasting = (cycle.passed / seconds(cycle.at, at)).max(RATES.0);
+            let mut lasting = (cycle.passed / seconds(cycle.at, at)).max(RATES.0);
+            if lasting >= self.lasting * AS_BEFORE && lasting < self.lasting {
+                // Nearly as before: what is missing was lost while nobody knew that it had begun anew.
+                lasting = lasting.max(self.lasting * GENTLE_CUT);
+            }
+            self.lasting = lasting;
             if lasting < limit {
                 (self.limit, self.good, self.leap) = (Some(lasting), lasting, None);
             }
@@ -351,12 +363,12 @@ impl Law {
     fn measured(&self, at: Timestamp) -> Option<(f64, f64)> {
         let mark = self.mark?;
         let span = seconds(mark.at, at);
-        let most = (mark.passed + 1.0) / span;
+        let most = (mark.passed + HALF) / span;
         // What is given out during a pause, beyond what the provider lets pass at once, is lost.
         let active = span - self.paused;
         let lost = self.burst > 0.0 && self.burst < self.paused * self.limit.unwrap_or(0.0) && active > 0.0;
         let rest = if lost {
-            (mark.passed + 1.0 - self.burst) / active
+            (mark.passed + HALF - self.burst) / active
         } else {
             0.0
         };
