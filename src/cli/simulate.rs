@@ -24,6 +24,9 @@ pub struct SimulateArguments {
     /// How much mail comes, as a share of the limit
     #[arg(long, value_name = "SHARE", default_value = "1.3", value_parser = within(0.01, 10.0))]
     pub load: f64,
+    /// How long a refusal asks to be left alone, in minutes [default: it does not say]
+    #[arg(long, value_name = "MINUTES", value_parser = within(0.1, 1440.0))]
+    pub hold: Option<f64>,
     /// How long, in hours
     #[arg(long, value_name = "HOURS", default_value = "24", value_parser = within(1.0, 240.0))]
     pub hours: f64,
@@ -112,6 +115,9 @@ fn scenario(options: &SimulateArguments, model: Model) -> Scenario {
         burst: options.burst,
         load: options.load,
         span: Duration::from_secs_f64(options.hours * 3600.0),
+        hold: options
+            .hold
+            .map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
         seed: options.seed,
         ..usual
     }

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub burst: f64,
     /// How much mail comes, as a share of the limit.
     pub load: f64,
+    /// How long a refusal asks to be left alone, where it says so.
+    pub hold: Option<Duration>,
     /// For how long.
     pub span: Duration,
     /// What all chance comes from.
@@ -49,6 +51,7 @@ impl Scenario {
             limit,
             burst: 20.0,
             load: 1.3,
+            hold: None,
             span: Duration::from_secs(24 * 3600),
             seed: 1,
         }

@@ -6,6 +6,7 @@
 //! - [`signal`]: what a lane is told (a reply that says "slow down") and what it says of itself (why its
 //!   state changed).
 //! - [`law`]: how fast a limited lane goes: the estimate of the hidden limit, and when to try for more.
+//! - [`connection`]: how many connections it opens.
 //! - [`plan`]: what is laid down from outside (documented limits, a warm-up, an operator), and the
 //!   [`Permit`] that comes of state and plan together: all that a hook needs to answer.
 //! - [`bucket`]: tokens for the attempts of one lane, and a stream's own limit.
@@ -23,6 +24,7 @@
 //! - *The releaser*: the same bucket for each lane, [`Fair::next`] for whose message goes.
 
 pub mod bucket;
+pub mod connection;
 pub mod fair;
 pub mod lane;
 pub mod law;

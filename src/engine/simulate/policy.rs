@@ -71,6 +71,8 @@ impl Policy {
 pub(super) struct Sender {
     policy: Policy,
     connections: u32,
+    /// How long refusals ask to be left alone.
+    hold: Option<Duration>,
     /// What the simulation's zero is on the clock.
     epoch: Timestamp,
     pub(super) lane: Lane,
@@ -87,7 +89,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(policy: Policy, connections: u32, limit: f64) -> Self {
+    pub(super) fn new(policy: Policy, connections: u32, limit: f64, hold: Option<Duration>) -> Self {
         let epoch = Timestamp::UNIX_EPOCH;
         let usual = match policy {
             Policy::Nixie | Policy::Postfix => f64::INFINITY,
@@ -96,6 +98,7 @@ impl Sender {
         Self {
             policy,
             connections,
+            hold,
             epoch,
             lane: Lane::open(epoch),
             plan: Plan::default(),
@@ -187,7 +190,7 @@ impl Sender {
             reply: String::new(),
             kind,
             recipient: message + 1,
-            hold: None,
+            hold: self.hold,
         };
         self.lane.signalled(signal, LIMITS, now, now);
     }

@@ -129,7 +129,7 @@ impl Tally {
                 .iter()
                 .map(|count| count.taken)
                 .sum();
-            (f64::from(taken) >= enough).then(|| end as f64 * STEP - rise)
+            (f64::from(taken) >= enough).then_some(end as f64 * STEP - rise)
         })
     }
 

@@ -67,7 +67,7 @@ impl World {
         let connections = CONNECTIONS.max(needed.ceil() as u32);
         Self {
             policy,
-            sender: Sender::new(policy, connections, provider.limit(0.0)),
+            sender: Sender::new(policy, connections, provider.limit(0.0), scenario.hold),
             chance: Chance::new(scenario.seed),
             tally: Tally::new(scenario.span, provider.rises()),
             heap: BinaryHeap::new(),

@@ -29,14 +29,13 @@
 //!
 //! A lane fails towards sending: what cannot be read back from the store is an open lane.
 
-use super::law::{Connections, Law};
+use super::law::Law;
 use super::plan::Pace;
 use super::signal::{Change, Evidence, Kind, Signal, What};
 use super::{Limits, later};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// A signal is obeyed at least for so long after it was said, however short its pause: the log may lag.
 const OBEYED: SignedDuration = SignedDuration::from_secs(60);
@@ -342,16 +341,5 @@ impl Lane {
     }
 }
 
-/// The connections that are tried where nothing is known: Postfix's own default of
-/// `default_destination_concurrency_limit`.
-pub(super) const USUAL_CONNECTIONS: u32 = 20;
-
-impl Connections {
-    /// A signal about connections, with the hold that its rule names; whether it was obeyed.
-    fn refused(&mut self, hold: Option<Duration>, at: Timestamp) -> bool {
-        match hold {
-            Some(hold) => self.single(later(at, hold.as_secs_f64()), at),
-            None => self.fewer(at),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,70 @@
 //! The law of a lane's rate: find the hidden limit, ride just under it, and notice when it moves.
 //!
-//! (The reasons for each of its parts follow with the simulator that proves them.)
-use super::lane::USUAL_CONNECTIONS;
+//! # What is measured
+//! A provider refuses when its allowance is used up: at the moment of a refusal the allowance is empty. Between
+//! two refusals it has therefore let through exactly what it gave out: so many passes in so many seconds *is*
+//! the limit, to within one message, whatever the burst ([`Law::measured`]). This holds for every limiter that
+//! gives out an allowance (token and leaky buckets, windows), and needs no model of which it is. What passes is
+//! counted from the log: deliveries, and answers for other reasons, which use the allowance as well. It does
+//! not hold where the allowance was full in between; so a lane that was not kept busy forgets the mark, and
+//! what was lost in our own pauses is reckoned with. AIMD, which knows only "too fast", must saw
+//! between two thirds of a limit and the whole of it; a measured limit can be ridden at 98 %.
+//!
+//! # Down
+//! A refusal while riding: the estimate becomes what was measured, at most by half and at least by 3 %. If
+//! refusals are rarer than is allowed anyway, the estimate hardly moves: when the limit really fell,
+//! the next refusal comes within seconds and measures it. A refusal with nothing delivered since the last
+//! leaves the rate alone, and grows the hold (the lane does that): there is nothing to measure. An allowance
+//! that comes all at once (an hourly quota) shows as a long time without any delivery; what passed from one
+//! such beginning to the next is the rate that lasts ([`Law::begin_cycle`]). The pause is as short as
+//! gives the provider a message or two of slack, and no shorter than answers are late: a token bucket fills up
+//! while we wait, so a short pause costs nothing, and a long one only time. Where rules name long holds, each
+//! refusal is dear: then a tenth is given up at once, and probes are rare in proportion.
+//!
+//! # Up
+//! After a while at 98 % the rate returns to the estimate and doubles every 100 s until it is refused.
+//! That finds a doubled limit in under two minutes, and costs one refusal when nothing has changed: much less
+//! than many small steps, each of which might be refused. (CUBIC's plateau does the same for TCP, where a loss is
+//! cheap. Here it is not, and the plateau can be flat, because the limit is known.) A rate that is
+//! below one which held before is regained seven times as fast.
+//!
+//! How far a probe went over the estimate before it was refused tells whether there is more: a provider with
+//! a burst takes that much at once and no more. So the excess is compared with the burst seen before: within
+//! half as much again, the estimate stands, and the next probe waits twice as long (20 s, then up to 640 s);
+//! beyond it, the lane takes the higher rate at its word, and if that is refused, has learned a larger
+//! burst, and the old estimate is restored ([`Leap`]).
+//!
+//! # How often
+//! One refusal in a hundred attempts is the most that is tolerable. Each answer allows 0.009 of a refusal, each
+//! refusal costs one, and a probe needs one in hand: so a lane at 10 a minute probes every 11 minutes, and a
+//! faster one as soon as its patience ends. This is what bounds both: 640 s of patience and two minutes of
+//! probe find a doubled limit within 15 minutes, from 10 a minute upward; below, the refusals win.
+//!
+//! # Never
+//! The rate is not raised unless 70 % of it was used in the step before, and half of what was answered was
+//! delivered: an idle lane, and one whose provider is out of order, prove nothing. A probe that is not used
+//! is given up.
+//!
+//! # Open again
+//! An open lane has no limit, and with a backlog that is a burst. So only a day without one signal opens a lane,
+//! or a probe that got 64 times beyond the last limit; and what was known is remembered: the first refusal
+//! afterwards brings the old estimate back, at the cost of what was under way.
+//!
+//! # Where it ends
+//! A limiter that lets less through at once than the jitter of the network (some 0.2 s of its rate) refuses even
+//! a perfect pace now and then. The law then rides where refusals are as rare as allowed, below the limit.
+//!
+//! Nothing here fails. Rates are messages a second, spans seconds; time that goes backwards counts as none.
+
+mod step;
+
+use super::connection::Connections;
 use super::signal::Kind;
 use super::{later, seconds};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use step::Step;
 
 /// The share of the estimated limit at which a lane rides.
 const RIDE: f64 = 0.98;
@@ -30,11 +88,6 @@ const PLENTY: f64 = 300.0;
 const CREEP: f64 = 0.01;
 /// The rate at which an unknown limit is sought first, a second.
 const FIRST_RATE: f64 = 1.0;
-/// In how many seconds the rate doubles while an unknown limit is sought, on the way back to one that was
-/// good before, and while probing beyond it.
-const SEEKING_DOUBLES: f64 = 3.0;
-const RETURNING_DOUBLES: f64 = 15.0;
-const PROBING_DOUBLES: f64 = 100.0;
 /// How long an estimate is left alone, in seconds: at first, and at most while probes are cheap.
 const FIRST_PATIENCE: f64 = 20.0;
 const MOST_PATIENCE: f64 = 640.0;
@@ -43,21 +96,14 @@ const ALLOWED: f64 = 0.009;
 /// The most refusals that can be owed, and saved.
 const MOST_OWED: f64 = 12.0;
 const MOST_SAVED: f64 = 2.0;
+/// What a refusal takes away where each costs a long hold.
+const COSTLY_CUT: f64 = 0.9;
 /// A hold that a rule names costs at most one part in so many of the time.
 const HOLD_PARTS: f64 = 50.0;
 /// A rate over a cycle that comes to this share of the one before is the same.
 const AS_BEFORE: f64 = 0.9;
 /// From so many seconds on a named hold is a rest that fills the provider's allowance.
 const LONG_HOLD: f64 = 60.0;
-/// A step is judged after so many answers should have come, within bounds in seconds.
-const STEP_ANSWERS: f64 = 4.0;
-const STEP_SECONDS: (f64, f64) = (1.0, 60.0);
-/// A step was used if this share of it was.
-const USED: f64 = 0.7;
-/// So many of these in a row, and a probe is over: nothing is learned from it.
-const IDLE_STEPS: u32 = 3;
-/// What may be left unused between two measurements: in messages, in seconds of the rate, as a share.
-const SPARE: (f64, f64, f64) = (4.0, 5.0, 0.05);
 /// The shortest pause, in seconds, and in messages of the estimated limit.
 const PAUSE_SECONDS: f64 = 2.0;
 const PAUSE_MESSAGES: f64 = 1.5;
@@ -138,28 +184,6 @@ struct Leap {
     from: f64,
     excess: f64,
     patience: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Step {
-    at: Timestamp,
-    passed: f64,
-    delivered: f64,
-    seconds: f64,
-}
-
-/// What is known of the connections that a provider takes at a time.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Connections {
-    most: Option<u32>,
-    single_until: Option<Timestamp>,
-    changed: Option<Timestamp>,
-    /// Whether the last change was one more.
-    raised: bool,
-    delivered: u64,
-    patience: f64,
-    longest: f64,
 }
 
 impl Law {
@@ -259,12 +283,20 @@ impl Law {
                 (Kind::Reputation, ..) => self.discredited(),
                 (_, Some(limit), _) if from_open => Some(self.surprised(limit)),
                 (_, None, _) | (_, _, Phase::Seeking) => self.sought(at),
+                (_, Some(limit), Phase::Riding { .. }) if hold >= LONG_HOLD => {
+                    Some(self.forbidden(limit, hold, at))
+                }
                 (_, Some(limit), Phase::Riding { .. }) => Some(self.lowered(limit, at)),
                 (_, Some(limit), Phase::Probing { since, passed }) => {
                     Some(self.probed(limit, passed, seconds(since, at), at))
                 }
             };
-            self.limit = limit.map(|limit| limit.clamp(RATES.0, RATES.1));
+            let safe = if hold >= LONG_HOLD && !matches!(self.phase, Phase::Riding { .. }) {
+                limit.map(|limit| limit.min(self.limit.unwrap_or(f64::INFINITY).max(limit * COSTLY_CUT)))
+            } else {
+                limit
+            };
+            self.limit = safe.map(|limit| limit.clamp(RATES.0, RATES.1));
             self.patience = self.patience.max(hold * HOLD_PARTS);
             self.phase = match self.limit {
                 Some(_) => Phase::Riding {
@@ -431,6 +463,19 @@ impl Law {
         lower
     }
 
+    /// A refusal at the riding rate that costs a long hold: a tenth less is cheaper than another one soon, and
+    /// what passed since the last hold filled up the allowance is no measure.
+    fn forbidden(&mut self, limit: f64, hold: f64, at: Timestamp) -> f64 {
+        let (most, ridden) = (
+            self.measured(at),
+            self.mark.map_or(0.0, |mark| seconds(mark.at, at)),
+        );
+        let lasted = ridden >= hold * HOLD_PARTS;
+        let passed = most.map_or(limit, |(most, _)| most.clamp(limit * MOST_CUT, limit));
+        self.good = passed;
+        passed * if lasted { CUT } else { COSTLY_CUT }
+    }
+
     /// A refusal while probing beyond the estimate: it stands, or there is a higher limit.
     fn probed(&mut self, limit: f64, passed: f64, span: f64, at: Timestamp) -> f64 {
         let excess = (passed - limit * span).max(0.0);
@@ -453,162 +498,5 @@ impl Law {
         let confirmed = most.max(creep).min(limit * 1.05);
         self.good = confirmed;
         confirmed
-    }
-
-    /// Ends a step whose time is over: if the rate was used and mail was taken, the law may raise it.
-    fn judge_step(&mut self, at: Timestamp) {
-        let Some(rate) = self.rate else {
-            // An open lane: steps only tell what passed lately.
-            return self.next_step(at, STEP_SECONDS.1);
-        };
-        let Some(step) = self.step else {
-            return self.next_step(at, (STEP_ANSWERS / rate).clamp(STEP_SECONDS.0, STEP_SECONDS.1));
-        };
-        let span = seconds(step.at, at);
-        if span < step.seconds {
-            return;
-        }
-        let expected = rate * span;
-        let taken = step.delivered * 2.0 >= step.passed && step.delivered > 0.0;
-        self.expected += expected;
-        let spare = SPARE.0 + SPARE.1 * rate + SPARE.2 * self.expected;
-        if self.mark.is_some_and(|mark| mark.passed + spare < self.expected) {
-            // The provider's allowance may have filled up meanwhile: nothing can be measured from before.
-            self.mark = None;
-            self.cycle = None;
-        }
-        self.idle = if step.passed < expected * 0.5 {
-            self.idle + 1
-        } else {
-            0
-        };
-        if taken && step.passed + 1.0 >= expected * USED {
-            self.grow(rate, span.min(2.0 * step.seconds), at);
-        } else if self.idle >= IDLE_STEPS && self.is_probing() {
-            self.phase = Phase::Riding { until: at };
-            self.rate = self.limit.map(|limit| limit * RIDE);
-        }
-        let rate = self.rate.unwrap_or(rate);
-        self.step = None;
-        self.last = Some(step);
-        self.next_step(at, (STEP_ANSWERS / rate).clamp(STEP_SECONDS.0, STEP_SECONDS.1));
-    }
-
-    fn next_step(&mut self, at: Timestamp, length: f64) {
-        match self.step {
-            Some(step) if seconds(step.at, at) < step.seconds => return,
-            Some(step) => self.last = Some(step),
-            None => {}
-        }
-        self.step = Some(Step {
-            at,
-            passed: 0.0,
-            delivered: 0.0,
-            seconds: length,
-        });
-    }
-
-    /// A step was used: what that allows.
-    fn grow(&mut self, rate: f64, span: f64, at: Timestamp) {
-        let faster = |doubles: f64| rate * 2f64.powf((span / doubles).min(1.0));
-        let next = match (self.phase, self.limit) {
-            (Phase::Seeking, _) | (_, None) => faster(SEEKING_DOUBLES),
-            (Phase::Riding { until }, Some(limit)) => {
-                if at < until || self.allowance < 1.0 {
-                    return;
-                }
-                self.phase = Phase::Probing {
-                    since: at,
-                    passed: 0.0,
-                };
-                limit
-            }
-            (Phase::Probing { .. }, Some(_)) => {
-                let known = self.good * 0.95;
-                if rate < known {
-                    faster(RETURNING_DOUBLES).min(known)
-                } else {
-                    faster(PROBING_DOUBLES)
-                }
-            }
-        };
-        self.rate = Some(next.clamp(RATES.0, RATES.1));
-    }
-}
-
-/// Two signals about connections within so many seconds are one.
-const CONNECTION_INTERVAL: f64 = 2.0;
-/// So many deliveries for each connection before another is tried.
-const CONNECTION_DELIVERIES: u64 = 10;
-
-impl Connections {
-    /// How many at a time; `None` is no limit.
-    #[must_use]
-    pub fn now(&self) -> Option<u32> {
-        self.most
-    }
-
-    /// How many at `now`: one, for as long as a rule has said so.
-    #[must_use]
-    pub fn at(&self, now: Timestamp) -> Option<u32> {
-        match self.single_until {
-            Some(until) if now < until => Some(1),
-            _ => self.most,
-        }
-    }
-
-    /// One connection, until then.
-    pub(super) fn single(&mut self, until: Timestamp, at: Timestamp) -> bool {
-        self.single_until = Some(self.single_until.map_or(until, |known| known.max(until)));
-        self.fewer(at)
-    }
-
-    /// Too many: fewer; whether that is news.
-    pub(super) fn fewer(&mut self, at: Timestamp) -> bool {
-        if self
-            .changed
-            .is_some_and(|changed| !self.raised && seconds(changed, at) < CONNECTION_INTERVAL)
-        {
-            return false;
-        }
-        let most = self.most.unwrap_or(USUAL_CONNECTIONS);
-        if self.raised {
-            self.most = Some((most - 1).max(1));
-            self.longest = (self.longest * 2.0).clamp(FIRST_PATIENCE, MOST_PATIENCE);
-        } else {
-            self.most = Some((most / 2).max(1));
-            self.longest = FIRST_PATIENCE;
-        }
-        self.patience = self.longest;
-        self.raised = false;
-        self.changed = Some(at);
-        self.delivered = 0;
-        true
-    }
-
-    fn delivered(&mut self, at: Timestamp, n: u32) {
-        let (Some(most), Some(changed)) = (self.most, self.changed) else {
-            return;
-        };
-        self.delivered = self.delivered.saturating_add(u64::from(n));
-        let held = self.single_until.is_some_and(|until| at < until);
-        let used = self.delivered >= CONNECTION_DELIVERIES * u64::from(most);
-        if held || !used || seconds(changed, at) < self.patience {
-            return;
-        }
-        if self.raised {
-            // The last one was taken well: there may be room for more.
-            self.longest = FIRST_PATIENCE;
-        }
-        self.raised = true;
-        self.patience = FIRST_PATIENCE;
-        self.changed = Some(at);
-        self.delivered = 0;
-        self.most = (most < 2 * USUAL_CONNECTIONS).then_some(most + 1);
-    }
-
-    fn is_calm(&self, at: Timestamp) -> bool {
-        self.changed.is_none_or(|changed| seconds(changed, at) >= CALM)
-            && self.single_until.is_none_or(|until| until <= at)
     }
 }

@@ -283,3 +283,6 @@ fn is_lower(one: &Permit, other: &Permit) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
