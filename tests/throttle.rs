@@ -52,8 +52,8 @@ fn every_limit_is_used_to_95_percent_with_a_refusal_in_a_hundred() {
         for limit in limits {
             let seeds = if limit > 300.0 { 1..=1 } else { 1..=3 };
             for seed in seeds {
-                for seconds in [2.0, 20.0] {
-                    let burst = (limit / 60.0 * seconds).max(5.0);
+                for seconds in [2.0f64, 20.0] {
+                    let burst = (limit / 60.0 * seconds).max(5.0f64);
                     missed.extend(meets_the_targets(&scenario(model, limit, burst, seed)).err());
                 }
             }
