@@ -30,14 +30,14 @@
 //!
 //! How far a probe went over the estimate before it was refused tells whether there is more: a provider with
 //! a burst takes that much at once and no more. So the excess is compared with the burst seen before: within
-//! half as much again, the estimate stands, and the next probe waits twice as long (20 s, then up to 640 s);
+//! half as much again, the estimate stands, and the next probe waits twice as long (20 s, then up to 700 s);
 //! beyond it, the lane takes the higher rate at its word, and if that is refused, has learned a larger
 //! burst, and the old estimate is restored ([`Leap`]).
 //!
 //! # How often
 //! One refusal in a hundred attempts is the most that is tolerable. Each answer allows 0.009 of a refusal, each
 //! refusal costs one, and a probe needs one in hand: so a lane at 10 a minute probes every 11 minutes, and a
-//! faster one as soon as its patience ends. This is what bounds both: 640 s of patience and two minutes of
+//! faster one as soon as its patience ends. This is what bounds both: 700 s of patience and two minutes of
 //! probe find a doubled limit within 15 minutes, from 10 a minute upward; below, the refusals win.
 //!
 //! # Never
@@ -92,7 +92,7 @@ const CREEP: f64 = 0.01;
 const FIRST_RATE: f64 = 1.0;
 /// How long an estimate is left alone, in seconds: at first, and at most while probes are cheap.
 const FIRST_PATIENCE: f64 = 20.0;
-const MOST_PATIENCE: f64 = 640.0;
+const MOST_PATIENCE: f64 = 700.0;
 /// How many refusals each answer allows: with what else happens, one in a hundred is not exceeded.
 const ALLOWED: f64 = 0.009;
 /// The most refusals that can be owed, and saved.
