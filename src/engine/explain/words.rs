@@ -100,11 +100,11 @@ pub fn action(verdict: &Verdict, limits: Limits, lane: &str) -> String {
         (Remedy::Throttle, _) if !verdict.permanent => {
             let named = verdict.hold.map(|hold| hold.min(limits.max_hold));
             let hold = match (named, Kind::of(verdict.cause)) {
-                (Some(hold), _) => hold,
-                (None, Kind::Reputation) => limits.default_hold,
-                (None, Kind::PerConnection) => {
+                (_, Kind::PerConnection) => {
                     return "Nothing: Postfix reconnects by itself. Suppresses nobody.".to_owned();
                 }
+                (Some(hold), _) => hold,
+                (None, Kind::Reputation) => limits.default_hold,
                 (None, Kind::Rate | Kind::Concurrency) => {
                     return format!(
                         "Pauses the lane {lane} for a moment, and goes on just below the pace that was \
