@@ -16,7 +16,7 @@ use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{self, Settings};
 use nixie::engine::memory::{Entry, Memory};
 use nixie::engine::suppression::SuppressionId;
-use nixie::engine::throttle::{Lane, LaneKey, Signal, State};
+use nixie::engine::throttle::{Lane, LaneKey, Signal};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
 use nixie::postfix::policy;
@@ -181,17 +181,15 @@ fn hold(memory: &Memory, provider: &str) -> Result<(), Failure> {
         provider: provider.into(),
         egress: "default".into(),
     };
-    let held = Lane {
-        state: State::Held {
-            until: "9000-01-01T00:00:00Z".parse()?,
-        },
-        evidence: Some(Signal {
+    let held = Lane::held(
+        Signal {
             rule: "bench.rate".into(),
             reply: "421 4.7.28 slow down".into(),
-            hold: None,
-        }),
-        ..Lane::open("2026-11-21T10:00:00Z".parse()?)
-    };
+            ..Signal::default()
+        },
+        "9000-01-01T00:00:00Z".parse()?,
+        "2026-11-21T10:00:00Z".parse()?,
+    );
     memory.set_lane(lane, held);
     Ok(())
 }

@@ -9,7 +9,7 @@ use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{OnHeld, Settings};
 use nixie::engine::memory::{Entry, Memory};
 use nixie::engine::suppression::SuppressionId;
-use nixie::engine::throttle::{Lane, LaneKey, Signal, State};
+use nixie::engine::throttle::{Lane, LaneKey, Signal};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
 use nixie::serve::hook::{HookCounters, HookSettings, Hooks, Listeners};
@@ -57,17 +57,12 @@ fn memory() -> Arc<Memory> {
         egress: "default".into(),
     };
     let since = "2026-11-21T10:00:00Z".parse().unwrap();
-    let held = Lane {
-        state: State::Held {
-            until: "9000-01-01T00:00:00Z".parse().unwrap(),
-        },
-        evidence: Some(Signal {
-            rule: "google.rate".into(),
-            reply: "421 4.7.28".into(),
-            hold: None,
-        }),
-        ..Lane::open(since)
+    let signal = Signal {
+        rule: "google.rate".into(),
+        reply: "421 4.7.28".into(),
+        ..Signal::default()
     };
+    let held = Lane::held(signal, "9000-01-01T00:00:00Z".parse().unwrap(), since);
     memory.set_lane(lane, held);
     memory.set_loaded();
     Arc::new(memory)

@@ -19,6 +19,7 @@ pub mod import;
 pub mod ingest;
 pub mod postfix;
 pub mod serve;
+pub mod simulate;
 pub mod status;
 pub mod suppress;
 pub mod trace;
@@ -67,6 +68,8 @@ pub enum Command {
     /// Look at the suppressed addresses, and change them
     #[command(subcommand)]
     Suppress(suppress::SuppressCommand),
+    /// Try the throttle against models of providers, and compare it with other policies
+    Simulate(simulate::SimulateArguments),
     /// Show what is known, what is held, and how far each intake has read
     Status,
     /// Print the manual page
@@ -111,6 +114,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if matches!(arguments.command, Command::Man) {
         return man();
     }
+    if let Command::Simulate(options) = &arguments.command {
+        return simulate::run(options);
+    }
     let settings = arguments.settings()?;
     if let Command::Classify(options) = &arguments.command {
         return classify::run(options, &settings);
@@ -130,7 +136,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => ingest::run(options, &settings).await,
             Command::Suppress(command) => suppress::run(command, &settings).await,
             Command::Status => status::run(&settings).await,
-            Command::Classify(_) | Command::Explain(_) | Command::Man => Ok(ExitCode::SUCCESS),
+            Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
+                Ok(ExitCode::SUCCESS)
+            }
         }
     })
 }

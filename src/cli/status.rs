@@ -61,7 +61,8 @@ async fn lanes(store: &Store) -> anyhow::Result<()> {
     for (key, lane) in store.lanes().await? {
         let state = match lane.state_at(now) {
             State::Open => "open".to_owned(),
-            State::Recovering => "recovering: the hold is over, nothing delivered since".to_owned(),
+            State::Limited { rate, concurrency } => limited(rate, concurrency),
+            State::Recovering { .. } => "recovering: the hold is over, nothing delivered since".to_owned(),
             State::Held { until } => {
                 let seconds = until.as_second() - now.as_second();
                 format!(
@@ -71,11 +72,18 @@ async fn lanes(store: &Store) -> anyhow::Result<()> {
             }
         };
         say!("  {} from {}: {state}", key.provider, key.egress);
-        if let Some(signal) = lane.evidence.filter(|_| lane.state != State::Open) {
+        if let Some(signal) = lane.signal.filter(|_| lane.state != State::Open) {
             say!("    {} ({} signals): {}", signal.rule, lane.signals, signal.reply);
         }
     }
     Ok(())
+}
+
+fn limited(rate: Option<f64>, concurrency: Option<u32>) -> String {
+    let rate = rate.map(|rate| format!("{:.1} a minute", rate * 60.0));
+    let connections = concurrency.map(|most| format!("{most} connections"));
+    let said: Vec<String> = rate.into_iter().chain(connections).collect();
+    format!("limited to {}", said.join(", "))
 }
 
 /// Asks `/readyz`: a request of two lines needs no HTTP library.

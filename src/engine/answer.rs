@@ -227,7 +227,7 @@ impl fmt::Display for Hold {
 mod tests {
     use super::*;
     use crate::engine::suppression::SuppressionId;
-    use crate::engine::throttle::{Lane, LaneKey, Signal, State};
+    use crate::engine::throttle::{Lane, LaneKey, Signal};
     use crate::engine::verdict::Cause;
     use crate::postfix::policy::Action;
     use crate::postfix::socketmap::Answer;
@@ -258,17 +258,12 @@ mod tests {
             egress: "default".into(),
         };
         let until = "2026-11-21T10:05:00Z".parse().unwrap();
-        let evidence = Some(Signal {
+        let signal = Signal {
             rule: "google.rate".into(),
             reply: "421".into(),
-            hold: None,
-        });
-        let held = Lane {
-            state: State::Held { until },
-            evidence,
-            ..Lane::open(now())
+            ..Signal::default()
         };
-        memory.set_lane(lane, held);
+        memory.set_lane(lane, Lane::held(signal, until, now()));
         memory.set_loaded();
         memory
     }

@@ -4,7 +4,7 @@
 //! what should change. It is pure: the same events over the same knowledge decide the same.
 
 use super::suppression::{NewSuppression, Suppression};
-use super::throttle::{Lane, LaneKey, Limits, Signal};
+use super::throttle::{self, Kind, Lane, LaneKey, Limits, Signal};
 use super::trust::{self, Fingerprint, Trust};
 use super::verdict::{Remedy, Scope, Verdict};
 use crate::mail::address::{AddressKey, LocalPart};
@@ -163,23 +163,29 @@ fn suppression(record: &Record) -> NewSuppression {
     }
 }
 
-/// The lane after the record, where it changes.
+/// The lane after the record, where it changes. Only answers of the provider's own count: each used what it
+/// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
 fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
     let at = record.event.at;
-    let after = match (record.event.outcome, record.verdict.remedy) {
-        (Outcome::Delivered, _) => before?.delivered(at),
-        (Outcome::Deferred, Remedy::Throttle) => {
+    let mut after = before.cloned();
+    match (record.event.outcome, record.verdict.remedy) {
+        (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
+        (Outcome::Deferred, Remedy::Throttle) if record.verdict.scope != Scope::Recipient => {
             let signal = Signal {
                 rule: record.verdict.rule.to_string(),
                 reply: record.event.reply.to_string(),
                 hold: record.verdict.hold,
+                kind: Kind::of(record.verdict.cause),
+                recipient: throttle::recipient(record.mailed.as_str()),
             };
-            before
-                .cloned()
-                .unwrap_or_else(|| Lane::open(at))
-                .signalled(signal, limits, at, now)
+            after
+                .get_or_insert_with(|| Lane::open(at))
+                .signalled(signal, limits, at, now);
+        }
+        (Outcome::Failed | Outcome::Deferred, _) if record.event.relay.is_some() => {
+            drop(after.as_mut()?.answered(at, 1));
         }
         _ => return None,
-    };
-    (before != Some(&after)).then_some(after)
+    }
+    after.filter(|after| before != Some(after))
 }

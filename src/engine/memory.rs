@@ -275,7 +275,7 @@ impl Memory {
         Some(Hold {
             lane: key.clone(),
             until,
-            rule: lane.evidence.as_ref().map(|signal| signal.rule.clone()),
+            rule: lane.evidence.rule.clone(),
         })
     }
 
@@ -293,7 +293,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::throttle::{Signal, State};
+    use crate::engine::throttle::Signal;
     use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
@@ -372,15 +372,15 @@ mod tests {
         memory.set_provider("outlook.com", "outlook");
         memory.set_lane(
             lane.clone(),
-            Lane {
-                state: State::Held { until: at(60) },
-                evidence: Some(Signal {
+            Lane::held(
+                Signal {
                     rule: "google.rate".into(),
                     reply: "421".into(),
-                    hold: None,
-                }),
-                ..Lane::open(at(0))
-            },
+                    ..Signal::default()
+                },
+                at(60),
+                at(0),
+            ),
         );
         let hold = Hold {
             lane,

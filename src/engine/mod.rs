@@ -11,6 +11,7 @@ pub mod memory;
 pub mod normal;
 pub mod provider;
 pub mod rule;
+pub mod simulate;
 pub mod suppression;
 pub mod throttle;
 pub mod trust;

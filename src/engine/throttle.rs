@@ -1,16 +1,41 @@
-//! Lanes and their state: what a provider lets us send.
+//! Throttling: what a provider lets one sending identity send, found out and kept just under.
 //!
-//! A lane is provider × egress. Its state is a machine with listed transitions:
+//! The rooms, from the persisted state outward:
 //!
-//! ```text
-//!   Open ── throttle signal ──▶ Held(until) ── the hold ends ──▶ Recovering ── delivery ──▶ Open
-//!                                 ▲   │                              │
-//!                                 └───┴────── throttle signal ◀──────┘
-//! ```
+//! - [`lane`]: a lane (provider × egress), its states and every transition between them.
+//! - [`signal`]: what a lane is told (a reply that says "slow down") and what it says of itself (why its
+//!   state changed).
+//! - [`law`]: how fast a limited lane goes: the estimate of the hidden limit, and when to try for more.
+//! - [`connection`]: how many connections it opens.
+//! - [`plan`]: what is laid down from outside (documented limits, a warm-up, an operator), and the
+//!   [`Permit`] that comes of state and plan together: all that a hook needs to answer.
+//! - [`bucket`]: tokens for the attempts of one lane, and a stream's own limit.
+//! - [`fair`]: whose turn it is within a lane.
 //!
-//! A signal during a hold comes from an attempt that was under way when the hold began: it counts,
-//! but it neither prolongs the hold nor makes the next one longer. A signal while recovering is a
-//! repeat: the next hold is twice as long, up to a cap. A delivery while recovering opens the lane.
+//! Everything is a function of (state, input, now): nothing reads a clock, nothing waits, nothing is
+//! random. `nixie simulate` drives exactly this code against models of providers.
+//!
+//! Use, by the three parts that need it:
+//!
+//! - *Judgement* (`engine::decide`, in the transaction that keeps the events): [`Lane::delivered`],
+//!   [`Lane::answered`] and [`Lane::signalled`], each with the time of the event; the lane is then stored.
+//! - *Hooks* (memory, microseconds): [`plan::grant`] of the lane and its plan, once for each new lane
+//!   state or second; then [`Bucket::pace`] with the permit and [`Bucket::take`] for each attempt.
+//! - *The releaser*: the same bucket for each lane, [`Fair::next`] for whose message goes.
+
+pub mod bucket;
+pub mod connection;
+pub mod fair;
+pub mod lane;
+pub mod law;
+pub mod plan;
+pub mod signal;
+
+pub use bucket::Bucket;
+pub use fair::Fair;
+pub use lane::{Lane, State};
+pub use plan::{Ceiling, Grant, Pace, Permit, Plan};
+pub use signal::{Change, Evidence, Kind, Signal, What, recipient};
 
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -24,217 +49,25 @@ pub struct LaneKey {
     pub egress: String,
 }
 
-/// The state of a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No limit.
-    Open,
-    /// Nothing is sent before `until`.
-    Held {
-        /// When the hold ends.
-        until: Timestamp,
-    },
-    /// The hold ended and nothing has been delivered since.
-    Recovering,
-}
-
-/// A lane with what it remembers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lane {
-    /// Its state, as of the last event. [`Lane::state_at`] tells it at a later time.
-    pub state: State,
-    /// How many holds in a row came without a delivery in between.
-    pub repeats: u32,
-    /// When the state last changed.
-    pub since: Timestamp,
-    /// The rule whose signal caused the last hold, and the reply in its own words.
-    pub evidence: Option<Signal>,
-    /// How many signals came since the lane was last open.
-    pub signals: u64,
-}
-
-/// A reply that says "slow down".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signal {
-    /// The rule that recognised it.
-    pub rule: String,
-    /// The reply.
-    pub reply: String,
-    /// How long the rule says to rest.
-    pub hold: Option<Duration>,
-}
-
 /// Bounds of holds, from configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The hold where the rule names none.
+    /// The hold of a refusal for reputation where the rule names none; and how long the lane's own short
+    /// pauses may grow while nothing gets through.
     pub default_hold: Duration,
     /// No hold is longer.
     pub max_hold: Duration,
 }
 
-impl Lane {
-    /// A lane of which nothing is known.
-    #[must_use]
-    pub fn open(now: Timestamp) -> Self {
-        Self {
-            state: State::Open,
-            repeats: 0,
-            since: now,
-            evidence: None,
-            signals: 0,
-        }
-    }
-
-    /// The state at `now`: a hold whose time has come is [`State::Recovering`].
-    #[must_use]
-    pub fn state_at(&self, now: Timestamp) -> State {
-        match self.state {
-            State::Held { until } if until <= now => State::Recovering,
-            state => state,
-        }
-    }
-
-    /// Until when nothing may be sent; `None` where sending is allowed.
-    #[must_use]
-    pub fn held_until(&self, now: Timestamp) -> Option<Timestamp> {
-        match self.state_at(now) {
-            State::Held { until } => Some(until),
-            State::Open | State::Recovering => None,
-        }
-    }
-
-    /// A throttle signal arrived at `at`, and is judged at `now`. One that is older than its own hold
-    /// would have been is counted and not obeyed: its hold is over.
-    #[must_use]
-    pub fn signalled(&self, signal: Signal, limits: Limits, at: Timestamp, now: Timestamp) -> Self {
-        let mut next = self.clone();
-        next.signals = next.signals.saturating_add(1);
-        let repeats = match self.state_at(at.min(now)) {
-            State::Held { .. } => return next,
-            State::Open => 0,
-            State::Recovering => self.repeats.saturating_add(1),
-        };
-        let until = at
-            .min(now)
-            .saturating_add(hold(&signal, limits, repeats))
-            .unwrap_or(Timestamp::MAX);
-        if until <= now {
-            return next;
-        }
-        Self {
-            state: State::Held { until },
-            repeats,
-            since: now,
-            evidence: Some(signal),
-            signals: next.signals,
-        }
-    }
-
-    /// A delivery happened at `at`: a recovering lane is open again. One that left before or during
-    /// the hold proves nothing about what comes after it.
-    #[must_use]
-    pub fn delivered(&self, at: Timestamp) -> Self {
-        match self.state_at(at) {
-            State::Recovering => Self {
-                evidence: None,
-                ..Self::open(at)
-            },
-            State::Open | State::Held { .. } => self.clone(),
-        }
-    }
+/// Seconds from one time to another; none where the second is earlier.
+pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64().max(0.0)
 }
 
-/// The length of a hold: the rule's, doubled for each repeat, within the limits.
-fn hold(signal: &Signal, limits: Limits, repeats: u32) -> SignedDuration {
-    let base = signal.hold.unwrap_or(limits.default_hold);
-    let grown = base.saturating_mul(2u32.saturating_pow(repeats.min(31)));
-    SignedDuration::try_from(grown.min(limits.max_hold)).unwrap_or(SignedDuration::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        default_hold: Duration::from_secs(60),
-        max_hold: Duration::from_secs(600),
-    };
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + second).unwrap()
-    }
-
-    fn signal(hold: Option<u64>) -> Signal {
-        Signal {
-            rule: "test".into(),
-            reply: "421 slow down".into(),
-            hold: hold.map(Duration::from_secs),
-        }
-    }
-
-    fn signalled(lane: &Lane, hold: Option<u64>, second: i64) -> Lane {
-        lane.signalled(signal(hold), LIMITS, at(second), at(second))
-    }
-
-    #[test]
-    fn open_to_held_on_a_signal() {
-        let lane = signalled(&Lane::open(at(0)), Some(30), 0);
-        assert_eq!(lane.state, State::Held { until: at(30) });
-        assert_eq!(lane.evidence, Some(signal(Some(30))));
-        assert_eq!(
-            signalled(&Lane::open(at(0)), None, 0).held_until(at(0)),
-            Some(at(60)),
-            "the default hold"
-        );
-    }
-
-    #[test]
-    fn held_to_recovering_when_its_time_has_come() {
-        let lane = signalled(&Lane::open(at(0)), Some(30), 0);
-        assert_eq!(lane.state_at(at(29)), State::Held { until: at(30) });
-        assert_eq!(lane.state_at(at(30)), State::Recovering);
-        assert_eq!(lane.held_until(at(30)), None);
-    }
-
-    #[test]
-    fn held_stays_held_on_signals_from_attempts_under_way() {
-        let lane = signalled(&Lane::open(at(0)), Some(30), 0);
-        let again = signalled(&lane, Some(300), 5);
-        assert_eq!(again.held_until(at(5)), Some(at(30)));
-        assert_eq!((again.repeats, again.signals), (0, 2));
-    }
-
-    #[test]
-    fn recovering_to_held_doubles_up_to_the_cap() {
-        let mut lane = signalled(&Lane::open(at(0)), Some(100), 0);
-        for (second, until) in [(100, 300), (300, 700), (700, 1300), (1300, 1900)] {
-            lane = signalled(&lane, Some(100), second);
-            assert_eq!(lane.held_until(at(second)), Some(at(until)));
-        }
-    }
-
-    #[test]
-    fn recovering_to_open_on_a_delivery() {
-        let lane = signalled(&Lane::open(at(0)), Some(30), 0).delivered(at(31));
-        assert_eq!((lane.state, lane.repeats, lane.signals), (State::Open, 0, 0));
-    }
-
-    #[test]
-    fn a_delivery_during_the_hold_proves_nothing() {
-        let lane = signalled(&Lane::open(at(0)), Some(30), 0).delivered(at(10));
-        assert_eq!(lane.held_until(at(10)), Some(at(30)));
-    }
-
-    #[test]
-    fn an_old_signal_is_counted_and_not_obeyed() {
-        let lane = Lane::open(at(0)).signalled(signal(Some(30)), LIMITS, at(0), at(4000));
-        assert_eq!((lane.state, lane.signals), (State::Open, 1));
-        let lane = Lane::open(at(0)).signalled(signal(Some(30)), LIMITS, at(3990), at(4000));
-        assert_eq!(
-            lane.held_until(at(4000)),
-            Some(at(4020)),
-            "counted from when it was said"
-        );
-    }
+/// So many seconds later; the last of all times where that is no time any more.
+pub(crate) fn later(at: Timestamp, seconds: f64) -> Timestamp {
+    SignedDuration::try_from_secs_f64(seconds.max(0.0))
+        .ok()
+        .and_then(|span| at.checked_add(span).ok())
+        .unwrap_or(Timestamp::MAX)
 }

@@ -282,7 +282,7 @@ impl Keeper {
             if before == Some(lane.state) {
                 continue;
             }
-            if let (State::Held { until }, Some(signal)) = (lane.state, &lane.evidence) {
+            if let (State::Held { until }, Some(signal)) = (lane.state, &lane.signal) {
                 self.counters.holds.fetch_add(u64::from(held), Ordering::Relaxed);
                 info!(lane = %key.provider, egress = %key.egress, %until, rule = %signal.rule, reply = %signal.reply,
                     repeats = lane.repeats, "lane held");

@@ -76,7 +76,7 @@ where
         lanes: decision
             .lanes
             .iter()
-            .map(|(key, lane)| (key.clone(), row::stored_lane(lane)))
+            .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
         domains: decision.domains,
     })
@@ -304,8 +304,8 @@ async fn load_lanes(
         .texts("egress", keys.keys().map(|(_, egress)| egress.as_str()));
     let lanes = session
         .fetch(
-            "SELECT stored.provider, stored.egress, stored.state, stored.until, stored.repeats, stored.since,
-                    stored.rule, stored.reply, stored.hold, stored.signals
+            "SELECT stored.provider, stored.egress, stored.lane, stored.state, stored.until, stored.repeats,
+                    stored.since, stored.rule, stored.reply, stored.hold, stored.signals
              FROM {given} JOIN lane AS stored
                ON stored.provider = given.provider AND stored.egress = given.egress
              ORDER BY stored.provider, stored.egress {lock}",

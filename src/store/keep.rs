@@ -145,8 +145,8 @@ pub(super) async fn lanes(
     let expected = new.len() as u64;
     let written = write(
         session,
-        "INSERT INTO lane (provider, egress, state, until, repeats, since, rule, reply, hold, signals)
-         SELECT provider, egress, state, until, repeats, since, rule, reply, hold, signals
+        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals)
+         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals
          FROM {given} WHERE true ON CONFLICT (provider, egress) DO NOTHING",
         lane_rows(&new),
     )
@@ -156,11 +156,11 @@ pub(super) async fn lanes(
     }
     write(
         session,
-        "INSERT INTO lane (provider, egress, state, until, repeats, since, rule, reply, hold, signals)
-         SELECT provider, egress, state, until, repeats, since, rule, reply, hold, signals
+        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals)
+         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals
          FROM {given} WHERE true
          ON CONFLICT (provider, egress) DO UPDATE SET
-             state = excluded.state, until = excluded.until, repeats = excluded.repeats,
+             lane = excluded.lane, state = excluded.state, until = excluded.until, repeats = excluded.repeats,
              since = excluded.since, rule = excluded.rule, reply = excluded.reply,
              hold = excluded.hold, signals = excluded.signals",
         lane_rows(&old),
@@ -170,13 +170,15 @@ pub(super) async fn lanes(
 }
 
 fn lane_rows(lanes: &[(&LaneKey, &Lane)]) -> Rows {
+    let whole: Vec<Option<String>> = lanes.iter().map(|(_, lane)| row::lane_json(lane)).collect();
     let lane = || lanes.iter().map(|&(_, lane)| lane);
-    let signal = || lane().map(|lane| lane.evidence.as_ref());
+    let signal = || lane().map(|lane| lane.signal.as_ref());
     Rows::new()
         .texts("provider", lanes.iter().map(|(key, _)| key.provider.as_str()))
         .texts("egress", lanes.iter().map(|(key, _)| key.egress.as_str()))
-        .texts("state", lane().map(|lane| row::state(lane.state).0))
-        .ints("until", lane().map(|lane| row::state(lane.state).1))
+        .texts("lane", whole.iter().map(Option::as_deref))
+        .texts("state", lane().map(|lane| lane.state.name()))
+        .ints("until", lane().map(|lane| row::until(lane.state)))
         .ints("repeats", lane().map(|lane| i64::from(lane.repeats)))
         .ints("since", lane().map(|lane| micros(lane.since)))
         .texts("rule", signal().map(|signal| Some(signal?.rule.as_str())))

@@ -39,7 +39,7 @@ pub(super) async fn positions(session: &mut Session) -> Result<Vec<(Position, Ti
 pub(super) async fn lanes(session: &mut Session) -> Result<Vec<(LaneKey, Lane)>, Fault> {
     let rows = session
         .fetch(
-            "SELECT provider, egress, state, until, repeats, since, rule, reply, hold, signals
+            "SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals
              FROM lane ORDER BY provider, egress",
             Args::None,
         )

@@ -90,61 +90,61 @@ pub(super) fn change(row: &Row) -> Result<Change, Fault> {
 /// The name of [`ChangeKind::Lifted`].
 pub(super) const LIFTED: &str = "lifted";
 
-/// `provider, egress, state, until, repeats, since, rule, reply, hold, signals`.
+/// `provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals`. What is in `lane` tells
+/// all; where it was written by a version that knew no such column, or by a newer one that this one does
+/// not understand, the others tell what they can.
 pub(super) fn lane(row: &Row) -> Result<(LaneKey, Lane), Fault> {
     let key = LaneKey {
         provider: row.get(0)?,
         egress: row.get(1)?,
     };
-    let until: Option<i64> = row.get(3)?;
-    let state = match (row.get::<String>(2)?.as_str(), until) {
-        ("held", Some(until)) => State::Held {
-            until: timestamp(until),
-        },
-        ("recovering", _) => State::Recovering,
-        _ => State::Open,
-    };
-    let hold = row.get::<Option<i64>>(8)?;
-    let evidence = match (row.get::<Option<String>>(6)?, row.get::<Option<String>>(7)?) {
-        (Some(rule), Some(reply)) => Some(Signal {
+    let whole = row.get::<Option<String>>(2)?;
+    match whole.and_then(|json| serde_json::from_str(&json).ok()) {
+        Some(lane) => Ok((key, lane)),
+        None => Ok((key, lane_of_columns(row)?)),
+    }
+}
+
+fn lane_of_columns(row: &Row) -> Result<Lane, Fault> {
+    let since = timestamp(row.get(6)?);
+    let hold = row.get::<Option<i64>>(9)?;
+    let signal = match (row.get::<Option<String>>(7)?, row.get::<Option<String>>(8)?) {
+        (Some(rule), Some(reply)) => Signal {
             rule,
             reply,
             hold: hold.map(|micros| Duration::from_micros(micros.unsigned_abs())),
-        }),
-        _ => None,
+            ..Signal::default()
+        },
+        _ => Signal::default(),
     };
-    let lane = Lane {
-        state,
-        repeats: u32::try_from(row.get::<i64>(4)?).unwrap_or(0),
-        since: timestamp(row.get(5)?),
-        evidence,
-        signals: u64::try_from(row.get::<i64>(9)?).unwrap_or(0),
+    let until: Option<i64> = row.get(4)?;
+    let mut lane = match (row.get::<String>(3)?.as_str(), until) {
+        ("held", Some(until)) => Lane::held(signal, timestamp(until), since),
+        // Its hold is over; nothing was delivered since.
+        ("recovering", _) => Lane::held(signal, since, since),
+        _ => Lane::open(since),
     };
-    Ok((key, lane))
+    lane.repeats = u32::try_from(row.get::<i64>(5)?).unwrap_or(0);
+    lane.signals = u64::try_from(row.get::<i64>(10)?).unwrap_or(0);
+    Ok(lane)
 }
 
-/// The name of a lane's state, and the end of its hold.
-pub(super) fn state(state: State) -> (&'static str, Option<i64>) {
+/// A lane as JSON. Its types hold nothing that JSON cannot say, so there is always one.
+pub(super) fn lane_json(lane: &Lane) -> Option<String> {
+    serde_json::to_string(lane).ok()
+}
+
+/// When a lane's hold ends.
+pub(super) fn until(state: State) -> Option<i64> {
     match state {
-        State::Open => ("open", None),
-        State::Held { until } => ("held", Some(micros(until))),
-        State::Recovering => ("recovering", None),
+        State::Held { until } => Some(micros(until)),
+        _ => None,
     }
 }
 
 /// A span as stored.
 pub(super) fn span(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// A lane with the precision of the store.
-pub(super) fn stored_lane(lane: &Lane) -> Lane {
-    let mut lane = lane.clone();
-    lane.since = stored(lane.since);
-    if let State::Held { until } = lane.state {
-        lane.state = State::Held { until: stored(until) };
-    }
-    lane
 }
 
 /// `id, at, outcome, cause, rule, trust, repeat_of, code, status, reply`.

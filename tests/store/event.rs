@@ -3,7 +3,7 @@
 use crate::stage::*;
 use nixie::engine::decide::{Decision, Known};
 use nixie::engine::suppression::NewSuppression;
-use nixie::engine::throttle::{Lane, Signal, State};
+use nixie::engine::throttle::{Lane, Signal};
 use nixie::engine::trust::Trust;
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, AddressKey};
@@ -272,20 +272,18 @@ pub async fn lanes_come_back_as_they_were(stage: Stage) {
     let committed = commit(&store, &batch([telling("a", "x@example.org", 0).throttled()])).await;
     assert_eq!(committed.lanes.len(), 1);
     assert_eq!(store.lanes().await.unwrap(), committed.lanes);
-    assert!(committed.lanes[0].1.held_until(at(10)).is_some());
+    assert!(committed.lanes[0].1.held_until(at(1)).is_some());
     assert_eq!(committed.domains, [("example.org".into(), "google".into())]);
 
-    let odd = Lane {
-        state: State::Recovering,
-        repeats: 7,
-        since: at(9),
-        evidence: Some(Signal {
-            rule: "r".into(),
-            reply: String::new(),
-            hold: Some(Duration::from_millis(1500)),
-        }),
-        signals: 12,
+    let signal = Signal {
+        rule: "r".into(),
+        hold: Some(Duration::from_millis(1500)),
+        ..Signal::default()
     };
+    let mut odd = Lane::held(signal, at(9), at(9));
+    (odd.repeats, odd.signals) = (7, 12);
+    odd.delivered(at(11), 3);
+    odd.delivered(at(12), 1);
     let empty = Batch::default();
     let decision = |_: &Known| Decision {
         lanes: vec![
