@@ -57,6 +57,8 @@ pub struct Settings {
     pub address: AddressSettings,
     /// `[throttle]`
     pub throttle: Throttle,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[rules]`
     pub rules: Rules,
     /// `[trace]`
@@ -159,6 +161,15 @@ impl Settings {
                 "[throttle] max_hold",
                 "expected 0s < default_hold ≤ max_hold".into(),
             );
+        }
+        if !(1..=1000).contains(&self.dns.parallel) {
+            return wrong(
+                "[dns] parallel",
+                format!("expected 1 to 1000, found {}", self.dns.parallel),
+            );
+        }
+        if self.dns.timeout.0.is_zero() {
+            return wrong("[dns] timeout", "expected more than 0s".into());
         }
         if self.egress.name.is_empty() {
             return wrong("[egress] name", "expected a name, found none".into());

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use nixie_lab::dns::Zone;
 use nixie_lab::nixie::{Nixie, Setup};
 use std::path::Path;
 use std::process::Output;
@@ -111,6 +112,48 @@ fn the_environment_overrides_the_file() {
         status("NIXIE_REQUIRE_ALL", "1").status.success(),
         "a variable without section is none of ours"
     );
+}
+
+#[test]
+fn the_catalogue_is_checked_shown_and_asked() {
+    let nixie = nixie();
+    let good = nixie.cli(&["providers", "check"]).unwrap();
+    assert!(good.starts_with("the shipped catalogue: good, "), "{good}");
+    assert!(nixie.cli(&["providers", "list"]).unwrap().contains("google "));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("p.toml");
+    let entry = |id: &str, mx: &str| format!("[[provider]]\nid = \"{id}\"\nname = \"N\"\nmx = [{mx}]\n");
+    let text = entry("a", "\"mx.a.test\", \"a.test\"") + &entry("b", "");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let said = nixie.cli(&["providers", "check", file]).unwrap_err().to_string();
+    for part in [
+        ":4: mx: \"mx.a.test\" can never match",
+        ":6: mx: \"b\" has none and can never match",
+    ] {
+        assert!(said.contains(&format!("{file}{part}")), "{said}");
+    }
+    let dns = nixie_lab::dns::Dns::start([
+        ("shop.test", Zone::mx(&["aspmx.l.google.com."])),
+        ("mixed.test", Zone::mx(&["aspmx.l.google.com.", "mx.mixed.test."])),
+    ])
+    .unwrap();
+    let servers = format!("dns.servers={}", dns.address());
+    let of = nixie
+        .cli(&[
+            "--set",
+            &servers,
+            "providers",
+            "of",
+            "shop.test",
+            "mixed.test",
+            "nobody.test",
+        ])
+        .unwrap();
+    let lines: Vec<Vec<&str>> = of.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["shop.test", "google", "aspmx.l.google.com"]);
+    assert_eq!(lines[1][..2], ["mixed.test", "mixed.test"]);
+    assert!(of.contains("there is no such domain"), "{of}");
 }
 
 #[test]

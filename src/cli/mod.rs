@@ -18,6 +18,7 @@ pub mod explain;
 pub mod import;
 pub mod ingest;
 pub mod postfix;
+pub mod providers;
 pub mod serve;
 pub mod simulate;
 pub mod status;
@@ -65,6 +66,9 @@ pub enum Command {
     Classify(classify::ClassifyArguments),
     /// Explain a reply, and look up codes, statuses, causes and rules
     Explain(explain::ExplainArguments),
+    /// Check the catalogue of providers, show it, and tell whose a domain is
+    #[command(subcommand)]
+    Providers(providers::ProvidersCommand),
     /// Look at the suppressed addresses, and change them
     #[command(subcommand)]
     Suppress(suppress::SuppressCommand),
@@ -135,6 +139,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Postfix(options) => postfix::run(options, &settings).await,
             Command::Ingest(options) => ingest::run(options, &settings).await,
             Command::Suppress(command) => suppress::run(command, &settings).await,
+            Command::Providers(command) => providers::run(command, &settings).await,
             Command::Status => status::run(&settings).await,
             Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
                 Ok(ExitCode::SUCCESS)

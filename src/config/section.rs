@@ -7,6 +7,7 @@ use crate::engine::throttle::Limits;
 use crate::mail::address::LocalPart;
 use serde::Deserialize;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -219,6 +220,51 @@ impl From<&Throttle> for Limits {
             default_hold: throttle.default_hold.0,
             max_hold: throttle.max_hold.0,
         }
+    }
+}
+
+/// Look-ups of mail exchangers.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Whether the providers of domains are looked up before any of their servers has answered.
+    pub lookups: bool,
+    /// Whom to ask; empty is the system's servers.
+    pub servers: NameServers,
+    /// How long one look-up may take.
+    pub timeout: Span,
+    /// The most look-ups at once.
+    pub parallel: usize,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self {
+            lookups: true,
+            servers: NameServers::default(),
+            timeout: Span::from_secs(5),
+            parallel: 16,
+        }
+    }
+}
+
+/// Name servers: IP addresses, with or without a port, with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct NameServers(pub Vec<SocketAddr>);
+
+impl TryFrom<String> for NameServers {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let server = |text: &str| {
+            let alone = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+            text.parse().or_else(|_| alone()).map_err(|_| {
+                format!("expected addresses like \"192.0.2.53, [2001:db8::53]:5353\", found {text:?}")
+            })
+        };
+        let servers = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+        servers.map(server).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -53,6 +53,11 @@ fn errors_name_file_line_and_key() {
     assert!(
         problem("[store]\nurl = 5\n").starts_with("nixie.toml:2: [store] url: invalid type: integer `5`")
     );
+    let server = problem("[dns]\nservers = \"127.0.0.1, ns.example\"\n");
+    assert_eq!(
+        server,
+        "nixie.toml:2: [dns] servers: expected addresses like \"192.0.2.53, [2001:db8::53]:5353\", found \"ns.example\""
+    );
     let duration = problem("[throttle]\n\nmax_hold = \"soon\"\n");
     assert_eq!(
         duration,

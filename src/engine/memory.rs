@@ -9,6 +9,7 @@
 //! instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
 //! ten million entries a look-up hits a stranger's with probability 5e-13.
 
+use super::exchanger;
 use super::suppression::SuppressionId;
 use super::throttle::{Lane, LaneKey};
 use super::verdict::Cause;
@@ -67,6 +68,7 @@ pub struct Memory {
     hasher: SipHasher13,
     suppressions: Box<[RwLock<HashTable<Slot>>]>,
     domains: RwLock<Domains>,
+    exchangers: RwLock<exchanger::Cache>,
     lanes: RwLock<HashMap<LaneKey, Lane, RandomState>>,
     loaded: AtomicBool,
 }
@@ -155,6 +157,7 @@ impl Memory {
             hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
             suppressions: (0..SHARDS).map(|_| RwLock::default()).collect(),
             domains: RwLock::default(),
+            exchangers: RwLock::default(),
             lanes: RwLock::default(),
             loaded: AtomicBool::new(false),
         }
@@ -241,6 +244,18 @@ impl Memory {
     #[must_use]
     pub fn provider_of(&self, domain: &str) -> Option<Arc<str>> {
         self.domains.read().provider.get(domain).cloned()
+    }
+
+    /// DNS says that the domain's mail is handled by this provider, and is believed until then.
+    pub fn set_exchangers(&self, domain: &str, provider: &str, until: Timestamp) {
+        self.exchangers.write().insert(domain, provider, until);
+    }
+
+    /// Who handles the domain's mail: as answers have shown, else as DNS says.
+    #[must_use]
+    pub fn provider_at(&self, domain: &str, now: Timestamp) -> Option<Arc<str>> {
+        self.provider_of(domain)
+            .or_else(|| self.exchangers.read().get(domain, now))
     }
 
     /// This is the state of the lane now.

@@ -4,7 +4,7 @@
 pub mod answer;
 pub mod classify;
 pub mod decide;
-
+pub mod exchanger;
 pub mod explain;
 pub mod heard;
 pub mod memory;

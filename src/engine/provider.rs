@@ -8,9 +8,6 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use toml::Spanned;
 
-/// The catalogue as shipped.
-const SHIPPED: &str = include_str!("../../config/providers.toml");
-
 /// One provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
@@ -75,30 +72,52 @@ struct Entry {
 }
 
 impl Providers {
+    /// The catalogue as shipped.
+    pub const SHIPPED: &str = include_str!("../../config/providers.toml");
+
     /// Reads a catalogue; `file` is its name in errors.
     ///
     /// # Errors
     /// [`ProviderError`] for the first thing that is wrong: no TOML, an unknown or missing key, an id
-    /// or a suffix that is malformed or given twice.
+    /// or a suffix that is malformed or given twice, an entry that can never match.
     pub fn parse(text: &str, file: &str) -> Result<Self, ProviderError> {
+        let (providers, mistakes) = Self::read(text, file);
+        match mistakes.into_iter().next() {
+            Some(first) => Err(first),
+            None => Ok(providers),
+        }
+    }
+
+    /// Everything that is wrong with a catalogue, in the order of its lines.
+    #[must_use]
+    pub fn mistakes(text: &str, file: &str) -> Vec<ProviderError> {
+        Self::read(text, file).1
+    }
+
+    fn read(text: &str, file: &str) -> (Self, Vec<ProviderError>) {
         let error = |start: usize, problem: String| ProviderError {
             file: file.to_owned(),
             line: line_of(text, start),
             problem,
         };
-        let parsed: File = toml::from_str(text)
-            .map_err(|e| error(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
         let mut providers = Self {
             list: Vec::new(),
             by_id: HashMap::new(),
             by_suffix: HashMap::new(),
         };
+        let parsed: File = match toml::from_str(text) {
+            Ok(parsed) => parsed,
+            Err(e) => {
+                let start = e.span().map_or(0, |span| span.start);
+                return (providers, vec![error(start, e.message().to_owned())]);
+            }
+        };
+        let mut mistakes = Vec::new();
         for entry in parsed.provider {
-            providers
-                .add(entry)
-                .map_err(|(start, problem)| error(start, problem))?;
+            providers.add(entry, &mut |start, problem| mistakes.push(error(start, problem)));
         }
-        Ok(providers)
+        mistakes.sort_by_key(|mistake| mistake.line);
+        (providers, mistakes)
     }
 
     /// The catalogue that comes with the program.
@@ -106,40 +125,49 @@ impl Providers {
     /// # Errors
     /// None, as long as the tests pass: they read it.
     pub fn shipped() -> Result<Self, ProviderError> {
-        Self::parse(SHIPPED, "config/providers.toml")
+        Self::parse(Self::SHIPPED, "config/providers.toml")
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), (usize, String)> {
+    fn add(&mut self, entry: Entry, wrong: &mut dyn FnMut(usize, String)) {
         let index = self.list.len();
         let id = entry.id.get_ref().clone();
         let at = entry.id.span().start;
-        if id.is_empty()
-            || !id
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        {
-            let problem = format!("id: expected small letters, digits and `_`, found {id:?}");
-            return Err((at, problem));
+        let of_id = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if id.is_empty() || !id.bytes().all(of_id) {
+            wrong(
+                at,
+                format!("id: expected small letters, digits and `_`, found {id:?}"),
+            );
         }
         if self.by_id.insert(id.clone(), index).is_some() {
-            return Err((at, format!("id: {id:?} is given twice")));
+            wrong(at, format!("id: {id:?} is given twice"));
         }
-        for suffix in entry.mx {
+        if entry.mx.is_empty() {
+            wrong(at, format!("mx: {id:?} has none and can never match"));
+        }
+        for suffix in &entry.mx {
             let start = suffix.span().start;
             let name = canonical(suffix.get_ref());
-            if name.is_empty() || name.starts_with('.') || !name.contains('.') {
-                let problem = format!(
-                    "mx: expected a domain like mail.example.com, found {:?}",
-                    suffix.get_ref()
-                );
-                return Err((start, problem));
+            if let Err(problem) = suffix_problem(&name) {
+                wrong(start, format!("mx: {problem}, found {:?}", suffix.get_ref()));
+                continue;
             }
             if let Some(other) = self.by_suffix.insert(name, index) {
                 let owner = self.list.get(other).map_or(&id, |p| &p.id);
-                return Err((
+                wrong(
                     start,
                     format!("mx: {:?} belongs to {owner:?} already", suffix.get_ref()),
-                ));
+                );
+            }
+        }
+        for suffix in &entry.mx {
+            let name = canonical(suffix.get_ref());
+            if let Some((_, above)) = name.split_once('.')
+                && self.owner(above) == Some(index)
+            {
+                let problem =
+                    format!("mx: {name:?} can never match: a shorter one of {id:?} has all its hosts");
+                wrong(suffix.span().start, problem);
             }
         }
         self.list.push(Provider {
@@ -152,7 +180,6 @@ impl Providers {
                 tls: entry.tls,
             },
         });
-        Ok(())
     }
 
     /// Every provider, in the order of the catalogue.
@@ -171,11 +198,15 @@ impl Providers {
     /// (`notgoogle.com` is not Google's).
     #[must_use]
     pub fn of_host(&self, host: &str) -> Option<&Provider> {
-        let host = canonical(host);
-        let mut suffix = host.as_str();
+        self.list.get(self.owner(&canonical(host))?)
+    }
+
+    /// Whose longest suffix a name ends with.
+    fn owner(&self, name: &str) -> Option<usize> {
+        let mut suffix = name;
         loop {
             if let Some(&index) = self.by_suffix.get(suffix) {
-                return self.list.get(index);
+                return Some(index);
             }
             suffix = suffix.split_once('.')?.1;
         }
@@ -194,6 +225,27 @@ impl Providers {
         }
         psl::domain_str(&host).map_or_else(|| host.clone(), str::to_owned)
     }
+}
+
+/// What keeps a suffix from being that of a provider's hosts (RFC 1123 §2.1).
+fn suffix_problem(name: &str) -> Result<(), &'static str> {
+    let of_label = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(of_label)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if !name.contains('.') || name.len() > 253 || !name.split('.').all(is_label) {
+        return Err("expected a domain like mail.example.com");
+    }
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return Err("expected the end of host names, not an address");
+    }
+    if psl::suffix_str(name) == Some(name) && psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known()) {
+        return Err("expected the domain of one provider, not one in which everybody registers");
+    }
+    Ok(())
 }
 
 /// The line, from 1, in which an offset lies.
@@ -248,6 +300,15 @@ mod tests {
     }
 
     #[test]
+    fn all_mistakes_are_told_in_order() {
+        let text = "[[provider]]\nid = \"A\"\nname = \"A\"\nmx = [\"x y\", \"a.test\"]\n\
+                    [[provider]]\nid = \"b\"\nname = \"B\"\nmx = []\n";
+        let lines: Vec<usize> = Providers::mistakes(text, "x").iter().map(|m| m.line).collect();
+        assert_eq!(lines, [2, 4, 6]);
+        assert_eq!(Providers::mistakes(Providers::SHIPPED, "x"), []);
+    }
+
+    #[test]
     fn mistakes_are_named_with_file_and_line() {
         let good = "[[provider]]\nid = \"a\"\nname = \"A\"\nmx = [\"a.test\"]\n";
         let table = [
@@ -267,6 +328,31 @@ mod tests {
                 good.replace("a.test", "com"),
                 4,
                 "mx: expected a domain like mail.example.com",
+            ),
+            (
+                good.replace("a.test", "*.a.test"),
+                4,
+                "mx: expected a domain like mail.example.com",
+            ),
+            (
+                good.replace("a.test", "co.uk"),
+                4,
+                "mx: expected the domain of one provider, not one in which everybody registers",
+            ),
+            (
+                good.replace("a.test", "192.0.2.1"),
+                4,
+                "mx: expected the end of host names, not an address",
+            ),
+            (
+                good.replace("\"a.test\"", ""),
+                2,
+                "mx: \"a\" has none and can never match",
+            ),
+            (
+                good.replace("\"a.test\"", "\"mx.a.test\", \"a.test\""),
+                4,
+                "mx: \"mx.a.test\" can never match: a shorter one of \"a\" has all its hosts",
             ),
             ("provider = 1".to_owned(), 1, "invalid type"),
             ("[[provider]]\nid = ".to_owned(), 2, ""),

@@ -8,6 +8,7 @@
 //! same; hooks answer from memory and intakes have their senders keep the mail.
 
 pub mod accept;
+pub mod dns;
 pub mod feed;
 pub mod hook;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod reload;
+pub mod resolve;
 pub mod seat;
 pub mod tail;
 
@@ -64,20 +66,26 @@ pub struct Daemon {
     stop_rest: CancellationToken,
 }
 
+/// The catalogue of providers from the settings.
+///
+/// # Errors
+/// What is wrong with the operator's own, with file and line.
+pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
+    let path = &settings.rules.providers;
+    if path.as_os_str().is_empty() {
+        return Ok(Providers::shipped()?);
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("[rules] providers: {}", path.display()))?;
+    Ok(Providers::parse(&text, &path.display().to_string())?)
+}
+
 /// Rules, providers and policy from the settings.
 ///
 /// # Errors
 /// Everything that is wrong with the operator's rules and providers, with file and line.
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
-    let providers = match settings.rules.providers.as_os_str().is_empty() {
-        true => Providers::shipped()?,
-        false => {
-            let path = &settings.rules.providers;
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("[rules] providers: {}", path.display()))?;
-            Providers::parse(&text, &path.display().to_string())?
-        }
-    };
+    let providers = providers(settings)?;
     let files = rule_files(&settings.rules.dir)?;
     let files: Vec<(&str, &str)> = files
         .iter()

@@ -7,6 +7,7 @@
 //! | [`postfix`] | a private Postfix instance whose mail goes to those providers |
 //! | [`postgres`] | a private Postgres that can be stopped and started again |
 //! | [`nixie`] | the built `nixie`, as a process that can be killed and started again |
+//! | [`dns`] | a name server with a zone of its own |
 //! | [`smtp`] | a client that gets a reply for each recipient |
 //! | [`need`] | what the machine lacks, and whether that is an error |
 //! | [`wait`], [`loopback`] | deadlines; addresses nobody else uses |
@@ -14,6 +15,7 @@
 //! On failure everything here returns an error that says what was waited for and what was there
 //! instead; a test unwraps it.
 
+pub mod dns;
 pub mod loopback;
 pub mod need;
 pub mod nixie;
