@@ -136,6 +136,7 @@ fn record(n: usize) -> Result<Record> {
         remedy: cause.remedy(permanent),
         rule: "google.rule".into(),
         hold: None,
+        throttle: None,
         advice: None,
     };
     let lane = LaneKey {

@@ -253,6 +253,7 @@ fn mentioned<'a>(mention: &Mention<'_>) -> RecipientLine<'a> {
             remedy: Remedy::None,
             rule: "none".into(),
             hold: None,
+            throttle: None,
             advice: None,
         }),
     }

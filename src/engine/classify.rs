@@ -299,6 +299,7 @@ fn judged(rule: &Rule, sub_cause: Option<Arc<str>>, permanent: bool) -> Verdict 
         remedy: own_remedy.unwrap_or_else(|| rule.cause.remedy(permanent)),
         rule: rule.id.clone(),
         hold: rule.hold,
+        throttle: rule.throttle,
         advice: rule.advice.clone(),
     }
 }
@@ -312,6 +313,7 @@ fn plain(cause: Cause, permanent: bool, rule: &str) -> Verdict {
         remedy: cause.remedy(permanent),
         rule: rule.into(),
         hold: None,
+        throttle: None,
         advice: None,
     }
 }

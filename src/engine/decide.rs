@@ -175,7 +175,10 @@ fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Times
                 rule: record.verdict.rule.to_string(),
                 reply: record.event.reply.to_string(),
                 hold: record.verdict.hold,
-                kind: Kind::of(record.verdict.cause),
+                kind: record
+                    .verdict
+                    .throttle
+                    .unwrap_or_else(|| Kind::of(record.verdict.cause)),
                 recipient: throttle::recipient(record.mailed.as_str()),
             };
             after

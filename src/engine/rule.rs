@@ -17,6 +17,7 @@
 //! of rules that is half there judges differently from what its author meant.
 
 use super::provider::Providers;
+use super::throttle::Kind;
 use super::verdict::{Cause, Remedy};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
@@ -66,6 +67,8 @@ pub struct Rule {
     pub remedy: Option<Remedy>,
     /// How long the lane should rest.
     pub hold: Option<Duration>,
+    /// What of a lane it lowers, where it is not what the cause does.
+    pub throttle: Option<Kind>,
     /// One sentence on what to put right.
     pub advice: Option<Arc<str>>,
     /// Where the provider documents it.

@@ -1,5 +1,6 @@
 //! The vocabulary of judgement: cause, scope, remedy, verdict.
 
+use super::throttle::Kind;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,6 +217,9 @@ pub struct Verdict {
     pub rule: Arc<str>,
     /// How long the lane should rest, where the remedy is [`Remedy::Throttle`] and the rule knows.
     pub hold: Option<Duration>,
+    /// What of the lane it lowers, where the remedy is [`Remedy::Throttle`] and the rule says so; otherwise it
+    /// follows from the cause.
+    pub throttle: Option<Kind>,
     /// One sentence on what to put right, where the rule has one.
     pub advice: Option<Arc<str>>,
 }

@@ -158,6 +158,7 @@ impl Telling {
             remedy: self.cause.remedy(permanent),
             rule: "status.5.1.1".into(),
             hold: None,
+            throttle: None,
             advice: None,
         };
         let lane = self.provider.map(google);

@@ -99,13 +99,18 @@ pub fn action(verdict: &Verdict, limits: Limits, lane: &str) -> String {
         }
         (Remedy::Throttle, _) if !verdict.permanent => {
             let named = verdict.hold.map(|hold| hold.min(limits.max_hold));
-            let hold = match (named, Kind::of(verdict.cause)) {
+            let hold = match (named, verdict.throttle.unwrap_or_else(|| Kind::of(verdict.cause))) {
                 (_, Kind::PerConnection) => {
                     return "Nothing: Postfix reconnects by itself. Suppresses nobody.".to_owned();
                 }
+                (_, Kind::Concurrency) => {
+                    return format!(
+                        "Lets the lane {lane} open fewer connections at a time; its rate stays. Suppresses nobody."
+                    );
+                }
                 (Some(hold), _) => hold,
                 (None, Kind::Reputation) => limits.default_hold,
-                (None, Kind::Rate | Kind::Concurrency) => {
+                (None, Kind::Rate) => {
                     return format!(
                         "Pauses the lane {lane} for a moment, and goes on just below the pace that was \
                          accepted. Suppresses nobody."

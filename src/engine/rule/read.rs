@@ -3,6 +3,7 @@
 
 use super::{CodePattern, Rule, RuleError, StatusPattern, parse_text};
 use crate::engine::provider::{Providers, line_of};
+use crate::engine::throttle::Kind;
 use crate::engine::verdict::{Cause, Remedy, Scope};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
@@ -30,6 +31,7 @@ struct Entry {
     permanent: Option<bool>,
     remedy: Option<Spanned<String>>,
     hold: Option<Spanned<String>>,
+    throttle: Option<Spanned<String>>,
     advice: Option<String>,
     link: Option<String>,
     #[serde(default)]
@@ -131,6 +133,10 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
             .as_ref()
             .and_then(|remedy| wrong.name(remedy, "remedy", Remedy::from_name)),
         hold: entry.hold.as_ref().and_then(|hold| wrong.hold(hold)),
+        throttle: entry
+            .throttle
+            .as_ref()
+            .and_then(|kind| wrong.name(kind, "throttle", Kind::from_name)),
         advice: entry.advice.map(Into::into),
         link: entry.link.map(Into::into),
         examples: entry.examples,
@@ -149,6 +155,15 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
             problem.to_owned(),
         );
     }
+    if let Some(kind) = entry.throttle.filter(|_| !rule.throttles()) {
+        wrong.say(
+            kind.span().start,
+            format!(
+                "throttle: expected a rule that throttles, found one of {}",
+                rule.cause
+            ),
+        );
+    }
     if wrong.0.is_empty() {
         Ok(rule)
     } else {
@@ -157,6 +172,14 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
 }
 
 impl Rule {
+    /// Whether it may slow a lane down.
+    fn throttles(&self) -> bool {
+        match self.remedy {
+            Some(remedy) => remedy == Remedy::Throttle,
+            None => self.cause.remedy(false) == Remedy::Throttle,
+        }
+    }
+
     /// The first rule of the house holds for rules, too: only a recipient's or a domain's own fault
     /// costs anybody their mail.
     fn harmless(&self) -> Result<(), &'static str> {

@@ -54,6 +54,14 @@ fn mistakes_are_named_with_file_and_line() {
             "x.toml:5: hold: expected a time like 30m or 2h, found \"soon\"",
         ),
         (
+            format!("{GOOD}throttle = \"rate\"\n"),
+            "x.toml:5: throttle: expected a rule that throttles, found one of user_unknown",
+        ),
+        (
+            format!("{GOOD}throttle = \"all\"\n").replace("user_unknown", "rate_limited"),
+            "x.toml:5: throttle: expected a known name, found \"all\"",
+        ),
+        (
             format!("{GOOD}remedy = \"delete\"\n"),
             "x.toml:5: remedy: expected a known name, found \"delete\"",
         ),

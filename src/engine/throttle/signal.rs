@@ -30,6 +30,21 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, and its name in rules.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("rate", Self::Rate),
+        ("concurrency", Self::Concurrency),
+        ("per_connection", Self::PerConnection),
+        ("reputation", Self::Reputation),
+    ];
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut names = Self::NAMES.into_iter();
+        names.find(|(known, _)| *known == name).map(|(_, kind)| kind)
+    }
+
     /// The kind that a cause speaks of, where the rule does not name one.
     #[must_use]
     pub fn of(cause: Cause) -> Self {
