@@ -40,7 +40,7 @@ pub struct Settings {
     /// `[policy]`
     pub policy: Policy,
     /// `[socketmap]`
-    pub socketmap: Listener,
+    pub socketmap: Socketmap,
     /// `[milter]`
     pub milter: Listener,
     /// `[lmtp]`

@@ -3,6 +3,8 @@
 
 use crate::config::listen::ListenAddress;
 use crate::config::{Settings, default_listen};
+use crate::engine::provider::{Provider, Providers};
+use crate::serve;
 use anyhow::Context as _;
 use clap::Args;
 use std::path::PathBuf;
@@ -18,6 +20,9 @@ pub struct PostfixArguments {
     /// Postfix's configuration directory [default: Postfix's own]
     #[arg(long, value_name = "DIR", requires = "check")]
     pub postfix_config: Option<PathBuf>,
+    /// Print a transport for each provider that documents limits of its own (see [socketmap] lane_transports)
+    #[arg(long, conflicts_with = "check")]
+    pub lanes: bool,
     /// The domain that your return paths are in
     #[arg(long, value_name = "DOMAIN", default_value = "bounces.example.org")]
     pub bounce_domain: String,
@@ -28,12 +33,16 @@ pub struct PostfixArguments {
 /// # Errors
 /// Where `postconf` cannot be run.
 pub async fn run(options: &PostfixArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if options.lanes {
+        say!("{}", lanes(&serve::providers(settings)?).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
     if !options.check {
         say!("{}", lines(settings, &options.bounce_domain).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let found = Found::read(options.postfix_config.as_deref()).await?;
-    let findings = compare(&found, settings);
+    let findings = compare(&found, settings, &serve::providers(settings)?);
     let missing = findings.iter().filter(|finding| !finding.good).count();
     for finding in &findings {
         say!(
@@ -105,6 +114,39 @@ pub fn lines(settings: &Settings, bounce_domain: &str) -> String {
     text
 }
 
+/// The processes of a transport for a provider that documents no number of connections: Postfix's default for a
+/// destination.
+const SOME_PROCESSES: u32 = 20;
+
+/// A transport for each provider that documents limits which Postfix can hold to by itself.
+#[must_use]
+pub fn lanes(providers: &Providers) -> String {
+    let mut text = String::from(
+        "# /etc/postfix/master.cf\n\
+         # For those who want the number of connections held by Postfix itself: a transport for each provider with\n\
+         # as many processes as it documents connections, all its domains together, and as many messages in one\n\
+         # as it documents. With lane_transports = true in the section [socketmap] of nixie.toml, Nixie's transport\n\
+         # map sends each provider's mail there. Add your own -o lines of the service smtp to each.\n",
+    );
+    let mut limits = String::new();
+    for provider in providers.all() {
+        let Some(name) = provider.transport() else {
+            continue;
+        };
+        let connections = provider.limits.connections.unwrap_or(SOME_PROCESSES);
+        text.push_str(&format!("{name:<22} unix  -  -  y  -  {connections:<4} smtp\n"));
+        if let Some(messages) = provider.limits.messages_per_connection {
+            text.push_str(&format!(
+                "    -o smtp_connection_cache_on_demand=yes\n    -o smtp_connection_reuse_count_limit={messages}\n"
+            ));
+        }
+        limits.push_str(&format!("{name}_destination_concurrency_limit = {connections}\n"));
+    }
+    text.push_str("\n# /etc/postfix/main.cf\n");
+    text.push_str(&limits);
+    text
+}
+
 /// What a Postfix says of itself.
 #[derive(Debug, Default)]
 struct Found {
@@ -168,7 +210,7 @@ struct Finding {
     text: String,
 }
 
-fn compare(found: &Found, settings: &Settings) -> Vec<Finding> {
+fn compare(found: &Found, settings: &Settings, providers: &Providers) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut look = |good: bool, text: String| findings.push(Finding { good, text });
     if let Some(socketmap) = endpoint(settings.socketmap.listen.as_ref(), default_listen::SOCKETMAP) {
@@ -207,6 +249,18 @@ fn compare(found: &Found, settings: &Settings) -> Vec<Finding> {
             );
         }
     }
+    if settings.socketmap.lane_transports {
+        for name in providers.all().iter().filter_map(Provider::transport) {
+            let good = found
+                .services
+                .iter()
+                .any(|line| line.split_whitespace().next() == Some(name.as_str()));
+            look(
+                good,
+                format!("master.cf: the transport {name} (`nixie postfix --lanes`)"),
+            );
+        }
+    }
     if let Some(policy) = endpoint(settings.policy.listen.as_ref(), default_listen::POLICY) {
         let value = found.value("smtpd_recipient_restrictions");
         let good = value.contains("check_policy_service") && value.contains(&policy);
@@ -233,7 +287,6 @@ fn compare(found: &Found, settings: &Settings) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Listener;
 
     fn found() -> Found {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -260,10 +313,44 @@ mod tests {
         }
     }
 
+    fn providers() -> Providers {
+        Providers::shipped().unwrap()
+    }
+
+    #[test]
+    fn a_transport_holds_to_what_its_provider_documents() {
+        let text = lanes(&providers());
+        for part in [
+            "\nnixie-google           unix  -  -  y  -  5    smtp\n    -o smtp_connection_cache_on_demand=yes\n    \
+             -o smtp_connection_reuse_count_limit=50\n",
+            "\nnixie-yahoo_jp         unix  -  -  y  -  2    smtp\n",
+            "\nnixie-google_destination_concurrency_limit = 5\n",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains("nixie-proofpoint"), "it documents nothing");
+    }
+
+    #[test]
+    fn transports_are_looked_for_where_they_are_used() {
+        let mut settings = Settings::default();
+        settings.socketmap.lane_transports = true;
+        let missing = |found: &Found| {
+            let findings = compare(found, &settings, &providers());
+            findings.iter().filter(|finding| !finding.good).count()
+        };
+        let mut with = found();
+        let all = providers().all().iter().filter_map(Provider::transport).count();
+        assert_eq!(missing(&with), all);
+        let google = "nixie-google unix - - y - 5 smtp".to_owned();
+        with.services.push(google);
+        assert_eq!(missing(&with), all - 1);
+    }
+
     #[test]
     fn a_complete_postfix_has_nothing_missing() {
         assert!(
-            compare(&found(), &Settings::default())
+            compare(&found(), &Settings::default(), &providers())
                 .iter()
                 .all(|finding| finding.good)
         );
@@ -273,7 +360,7 @@ mod tests {
     fn each_thing_missing_is_named() {
         let mut without = found();
         without.overrides.clear();
-        let missing: Vec<String> = compare(&without, &Settings::default())
+        let missing: Vec<String> = compare(&without, &Settings::default(), &providers())
             .into_iter()
             .filter(|f| !f.good)
             .map(|f| f.text)
@@ -286,7 +373,7 @@ mod tests {
             ]
         );
         assert!(
-            compare(&Found::default(), &Settings::default())
+            compare(&Found::default(), &Settings::default(), &providers())
                 .iter()
                 .all(|finding| !finding.good)
         );
@@ -305,8 +392,9 @@ mod tests {
 
     #[test]
     fn what_is_off_is_left_out() {
-        let off = Listener {
+        let off = crate::config::Socketmap {
             listen: Some(ListenAddress::Off),
+            ..Default::default()
         };
         let text = lines(
             &Settings {

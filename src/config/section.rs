@@ -27,6 +27,16 @@ pub struct Listener {
     pub listen: Option<ListenAddress>,
 }
 
+/// The socketmap hook.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Socketmap {
+    /// Where.
+    pub listen: Option<ListenAddress>,
+    /// Whether the transport map names a transport of the provider's own.
+    pub lane_transports: bool,
+}
+
 /// The policy hook.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

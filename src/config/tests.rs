@@ -32,7 +32,10 @@ fn the_shipped_file_says_the_defaults() {
             listen: None,
             ..shipped.policy.clone()
         },
-        socketmap: Listener::default(),
+        socketmap: Socketmap {
+            listen: None,
+            ..shipped.socketmap.clone()
+        },
         milter: Listener::default(),
         lmtp: Lmtp {
             listen: None,

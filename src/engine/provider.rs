@@ -19,6 +19,20 @@ pub struct Provider {
     pub limits: Documented,
 }
 
+impl Provider {
+    /// The name of a Postfix transport of its own, `nixie-google`; `None` where it documents nothing that such a
+    /// transport could hold to.
+    #[must_use]
+    pub fn transport(&self) -> Option<String> {
+        let Documented {
+            connections,
+            messages_per_connection,
+            ..
+        } = self.limits;
+        (connections.is_some() || messages_per_connection.is_some()).then(|| format!("nixie-{}", self.id))
+    }
+}
+
 /// What a provider documents per sending address; `None` where it says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Documented {
