@@ -93,6 +93,7 @@ fn event(n: usize) -> Result<(Event, Cause)> {
         queue_id: Some(format!("4bXyZ{n:09}")),
         message_id: Some(format!("20240101.{n}.abcdef@sender{}.example", n % 7)),
         envelope_id: None,
+        sasl_username: None,
         command: None,
         relay: Some(Relay {
             host: "mx1.example.net".into(),

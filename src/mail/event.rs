@@ -86,6 +86,8 @@ pub struct Event {
     pub original_recipient: Option<Address>,
     /// The envelope sender that the mail left with; `Some("")` is the null sender.
     pub sender: Option<String>,
+    /// Who logged in to hand the mail in (SASL), where the log says that somebody did.
+    pub sasl_username: Option<String>,
     /// The queue id at the MTA that reports.
     pub queue_id: Option<String>,
     /// The Message-ID of the mail, without `<>`.

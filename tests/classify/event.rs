@@ -22,6 +22,7 @@ fn event(outcome: Outcome, reply: &str, relay: Option<Relay>) -> Event {
         queue_id: None,
         message_id: None,
         envelope_id: None,
+        sasl_username: None,
         relay,
         command: None,
         reply: Reply::parse(reply),

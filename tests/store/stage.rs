@@ -91,6 +91,7 @@ pub fn telling(name: &str, recipient: &str, second: i64) -> Telling {
         queue_id: Some(format!("q-{name}")),
         message_id: Some(format!("{name}@sender.example")),
         envelope_id: None,
+        sasl_username: None,
         command: None,
         relay: Some(Relay {
             host: "mx.example.org".into(),

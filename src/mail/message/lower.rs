@@ -65,6 +65,7 @@ impl<'a> Frame<'a> {
             evidence,
             original_recipient: original.filter(differs),
             envelope_id: report.envelope_id.clone(),
+            sasl_username: None,
             relay: recipient.remote_mta.clone().map(|host| Relay {
                 host,
                 ip: None,
@@ -89,6 +90,7 @@ impl<'a> Frame<'a> {
             outcome: Outcome::Complaint,
             sender: feedback.mail_from.clone().or_else(|| self.sender.clone()),
             envelope_id: feedback.envelope_id.clone(),
+            sasl_username: None,
             reply: Reply {
                 text,
                 ..Reply::default()
@@ -128,6 +130,7 @@ impl<'a> Frame<'a> {
             queue_id: self.queue_id.clone(),
             message_id: self.message_id.clone(),
             envelope_id: None,
+            sasl_username: None,
             relay: None,
             command: None,
             reply: Reply::default(),

@@ -58,7 +58,12 @@ impl Joiner {
         let name = Name::from(line);
         match line.entry {
             // A new message: whatever had its queue id before is gone (short ids are used again).
-            Entry::Accepted { .. } => self.memory.forget(name),
+            Entry::Accepted { sasl_username, .. } => {
+                self.memory.forget(name);
+                if let Some(user) = sasl_username {
+                    self.memory.remember(name).set_sasl_username(user);
+                }
+            }
             Entry::Submitted { sender, .. } => {
                 self.memory.forget(name);
                 self.memory.remember(name).set_sender(sender);
@@ -98,6 +103,7 @@ impl Joiner {
             evidence: evidence(line, delivery, &reason),
             message_id: known.message_id,
             sender: known.sender,
+            sasl_username: known.sasl_username,
             relay: relay(line, delivery, &reason),
             command: reason.answered(),
             reply: reason.reply,
@@ -120,6 +126,7 @@ impl Joiner {
                 outcome: Outcome::Expired,
                 message_id: known.message_id.clone(),
                 sender: Some(sender.to_owned()),
+                sasl_username: known.sasl_username.clone(),
                 reply: Reply {
                     text: "expired, returned to sender".to_owned(),
                     ..Reply::default()
@@ -149,6 +156,7 @@ fn event(line: &Line<'_>, recipient: Recipient, more: &[&[u8]]) -> Event {
         recipient: recipient.address,
         original_recipient: recipient.original,
         sender: None,
+        sasl_username: None,
         queue_id: Some(line.queue_id.to_owned()),
         message_id: None,
         envelope_id: None,
@@ -257,6 +265,7 @@ mod tests {
     #[test]
     fn joins_what_earlier_lines_said() {
         let made = events(&[
+            "smtpd|DE8ABA48318: client=app[192.0.2.9], sasl_method=PLAIN, sasl_username=newsletter",
             "cleanup|DE8ABA48318: resent-message-id=<r@app.test>",
             "cleanup|DE8ABA48318: message-id=<m@app.test>",
             "qmgr|DE8ABA48318: from=<s@app.test>, size=304, nrcpt=1 (queue active)",
@@ -265,6 +274,7 @@ mod tests {
         let event = &made[0];
         assert_eq!(event.message_id.as_deref(), Some("m@app.test"));
         assert_eq!(event.sender.as_deref(), Some("s@app.test"));
+        assert_eq!(event.sasl_username.as_deref(), Some("newsletter"));
         assert_eq!(event.mailed().to_string(), "Old@x.test");
         let relay = event.relay.clone().unwrap();
         assert_eq!(

@@ -34,6 +34,7 @@ pub(super) struct Message {
     /// Whether that is the Resent-Message-ID: the Message-ID proper outranks it.
     resent: bool,
     sender: Option<Box<str>>,
+    sasl_username: Option<Box<str>>,
     waiting: HashSet<Recipient>,
 }
 
@@ -44,11 +45,12 @@ pub(super) struct Recipient {
     pub(super) original: Option<Address>,
 }
 
-/// Message-ID and sender, where known.
+/// Message-ID, sender and who logged in, where known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Known {
     pub(super) message_id: Option<String>,
     pub(super) sender: Option<String>,
+    pub(super) sasl_username: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -192,6 +194,11 @@ impl Message {
         self.sender = kept(sender);
     }
 
+    /// Notes who logged in.
+    pub(super) fn set_sasl_username(&mut self, name: &str) {
+        self.sasl_username = kept(name);
+    }
+
     fn weight(&self) -> usize {
         1 + self.waiting.len()
     }
@@ -200,6 +207,7 @@ impl Message {
         Known {
             message_id: self.message_id.as_deref().map(str::to_owned),
             sender: self.sender.as_deref().map(str::to_owned),
+            sasl_username: self.sasl_username.as_deref().map(str::to_owned),
         }
     }
 }
