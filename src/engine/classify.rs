@@ -25,6 +25,7 @@ use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
 use memchr::memmem::Finder;
+use regex::bytes::Regex;
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
@@ -151,27 +152,18 @@ pub fn classify_in(
 static REFUSED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("refused to talk to me: "));
 
 /// Words that speak of us. A text with one of them may mean our mailbox by the one that it calls dead.
-static OF_US: LazyLock<[Finder<'static>; 10]> = LazyLock::new(|| {
-    [
-        "sender",
-        "sending",
-        "return address",
-        "return-path",
-        "envelope",
-        "mail from",
-        "from address",
-        "your domain",
-        "your host",
-        "header",
-    ]
-    .map(Finder::new)
-});
+const OF_US: &str = "sender|sending|return address|return-path|envelope|mail from|from address|your domain\
+                     |your host|header";
+
+/// [`OF_US`] as a search: for words only, so that no automaton is built for it.
+static SPEAKS_OF_US: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(OF_US).ok());
 
 /// A text that also speaks of us condemns nobody at once: it takes several like it.
 fn doubted(verdict: Verdict, normal: &str) -> Verdict {
     let of_us = || {
-        let mut words = OF_US.iter();
-        words.any(|words| words.find(normal.as_bytes()).is_some())
+        SPEAKS_OF_US
+            .as_ref()
+            .is_none_or(|words| words.is_match(normal.as_bytes()))
     };
     if verdict.remedy == Remedy::Suppress && of_us() {
         return Verdict {

@@ -52,17 +52,22 @@ fn class(octet: u8) -> u8 {
     CLASSES[usize::from(octet)]
 }
 
-/// Where the next digit, colon or `@` is: most of a text has none, and goes by in eights.
+/// Where the next digit, colon or `@` is: most of a text has none, and goes by in sixteens, which the
+/// compiler compares at once.
 fn of_interest(octets: &[u8], from: usize) -> Option<usize> {
-    let marked = |octet: &u8| class(*octet) & (DIGIT | AT | COLON) != 0;
+    // The colon follows upon the nine.
+    let marked = |octet: u8| (octet.wrapping_sub(b'0') <= 10) | (octet == b'@');
     let mut at = from;
-    while let Some(eight) = octets.get(at..at + 8) {
-        if eight.iter().fold(0, |seen, &octet| seen | class(octet)) & (DIGIT | AT | COLON) != 0 {
+    while let Some(some) = octets[at..].first_chunk::<16>() {
+        if some.iter().fold(0, |seen, &octet| seen | u8::from(marked(octet))) != 0 {
             break;
         }
-        at += 8;
+        at += 16;
     }
-    octets[at..].iter().position(marked).map(|position| at + position)
+    octets[at..]
+        .iter()
+        .position(|&octet| marked(octet))
+        .map(|position| at + position)
 }
 
 /// Puts the normal form of a text into `out`, in place of what was there.

@@ -20,12 +20,13 @@ use super::provider::Providers;
 use super::verdict::{Cause, Remedy};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
-use matcher::Matcher;
+use matcher::{Match, Matcher};
 use regex_syntax::hir::Hir;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod automaton;
 mod condition;
 mod matcher;
 mod pattern;
@@ -101,6 +102,8 @@ pub struct RuleSet {
     owners: Vec<usize>,
     /// Whether a text has a group named `sub`, by the text's position.
     named: Vec<bool>,
+    /// Whether a text's rule asks for nothing else, by the text's position.
+    free: Vec<bool>,
     /// The rules without a text.
     plain: Vec<usize>,
 }
@@ -188,6 +191,7 @@ impl RuleSet {
         let mut owners = Vec::new();
         let mut texts = Vec::new();
         let mut named = Vec::new();
+        let mut free = Vec::new();
         let mut plain = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             if rule.texts.is_empty() {
@@ -195,6 +199,7 @@ impl RuleSet {
             }
             for text in &rule.texts {
                 named.push(text.contains("(?P<sub>"));
+                free.push(rule.providers.is_empty() && rule.codes.is_empty() && rule.statuses.is_empty());
                 owners.push(index);
                 texts.push(parse_text(text).map_err(|problem| vec![error(rule, problem)])?);
             }
@@ -205,6 +210,7 @@ impl RuleSet {
             rules,
             owners,
             named,
+            free,
             plain,
         })
     }
@@ -226,10 +232,10 @@ impl RuleSet {
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
         let octets = question.text.as_bytes();
-        let text = self
-            .texts
-            .first(octets, |text| self.rules[self.owners[text]].applies(question));
-        let best = text.map(|text| (self.owners[text], text));
+        let text = self.texts.first(octets, |text| {
+            self.free[text] || self.rules[self.owners[text]].applies(question)
+        });
+        let best = text.map(|found| (self.owners[found.pattern], found));
         let mut plain = self.plain.iter().copied();
         let before = best.map_or(usize::MAX, |(index, _)| index);
         let plain = plain.find(|&index| index > before || self.rules[index].applies(question));
@@ -237,11 +243,11 @@ impl RuleSet {
             let rule = &self.rules[index];
             return Some((rule, rule.sub_cause.clone()));
         }
-        let (index, text) = best?;
+        let (index, Match { pattern, from }) = best?;
         let rule = &self.rules[index];
-        let regex = self.named[text].then(|| self.texts.pattern(text)).flatten();
+        let regex = self.named[pattern].then(|| self.texts.pattern(pattern)).flatten();
         let captured = regex.and_then(|regex| {
-            let found = regex.captures(octets)?.name("sub")?;
+            let found = regex.captures_at(octets, from)?.name("sub")?;
             Some(String::from_utf8_lossy(found.as_bytes()).to_lowercase().into())
         });
         Some((rule, captured.or_else(|| rule.sub_cause.clone())))

@@ -67,7 +67,7 @@ impl Reply {
     /// Reads a reply; never fails (see the head of this file).
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let text = text.trim();
+        let text = trimmed(text);
         let Some((code, rest)) = code_prefix(text) else {
             let (status, rest) = status_prefix(text);
             return Self {
@@ -104,6 +104,16 @@ impl Reply {
                 (!rest.is_empty() && !code.is_success()).then(|| Self::parse(&text[at..]))
             })
     }
+}
+
+/// As `str::trim`, which looks at characters one by one where ASCII needs octets only.
+fn trimmed(text: &str) -> &str {
+    let ascii = text.trim_ascii();
+    let beyond = |octet: Option<&u8>| octet.is_some_and(|&octet| !octet.is_ascii() || octet == b'\x0b');
+    if beyond(ascii.as_bytes().first()) || beyond(ascii.as_bytes().last()) {
+        return ascii.trim();
+    }
+    ascii
 }
 
 /// Three digits at the start, followed by a blank, a hyphen, a colon (`550: no such user`) or the end.
@@ -177,14 +187,19 @@ fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> St
 
 /// Whether a text is on one line, with single blanks, and without the digits of its code: most are.
 fn is_plain(text: &str, code: &[u8; 3]) -> bool {
-    // Loops without an early end, which the compiler turns into ones over many octets at once.
     let octets = text.as_bytes();
-    let controls = octets.iter().fold(false, |found, &octet| found | (octet < b' '));
-    let blanks = octets.windows(2).fold(false, |found, two| found | (two == b"  "));
-    let repeats = octets
-        .windows(3)
-        .fold(false, |found, three| found | (three == code));
-    !controls && !blanks && !repeats && !octets.ends_with(b" ")
+    let [.., second, third] = octets else {
+        return false;
+    };
+    // One loop without an early end, which the compiler turns into one over many octets at once.
+    let threes = octets.iter().zip(&octets[1..]).zip(&octets[2..]);
+    let marred = threes.fold(0, |marred, ((&a, &b), &c)| {
+        let control = a < b' ';
+        let blanks = (a == b' ') & (b == b' ');
+        let repeats = (a == code[0]) & (b == code[1]) & (c == code[2]);
+        marred | u8::from(control | blanks | repeats)
+    });
+    marred == 0 && *second >= b' ' && *third > b' '
 }
 
 /// Words, joined by single blanks.
@@ -260,6 +275,15 @@ mod tests {
             ("550: : User unknown", "550 : User unknown"),
             ("553\u{c}\u{c}5\u{c}", "553 5"),
             ("550  two  blanks\tand a tab", "550 two blanks and a tab"),
+            (
+                "\u{a0}550 blanks of all kinds\u{b}\u{2003}",
+                "550 blanks of all kinds",
+            ),
+            ("550 at the end \t", "550 at the end"),
+            ("550 ab  c", "550 ab c"),
+            ("550 ab\tc", "550 ab c"),
+            ("550 abc 550", "550 abc 550"),
+            ("550 a", "550 a"),
             ("", ""),
         ];
         for (input, output) in table {

@@ -21,10 +21,19 @@ const LONGEST: usize = 48;
 /// What a text must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Required {
-    /// Sets of words, rarest first; of each at least one must be there. Empty where nothing is known.
-    pub sets: Vec<Vec<Vec<u8>>>,
+    /// Sets, of each of which at least one word must be there. Empty where nothing is known.
+    pub sets: Vec<Set>,
     /// Whether the only set decides: the pattern matches exactly the texts with one of its words.
     pub exact: bool,
+}
+
+/// Words, one of which must be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Set {
+    /// The words: none is in another.
+    pub words: Vec<Vec<u8>>,
+    /// The most octets of a match that stand before such a word; `None` where there is no bound.
+    pub before: Option<usize>,
 }
 
 /// What is known of a part of a pattern.
@@ -34,7 +43,7 @@ struct Part {
     /// Whether `all` tells everything: nothing is asked of what stands around them.
     precise: bool,
     /// Sets of which one word each must be in what the part matches, beside `all`.
-    sets: Vec<Vec<Vec<u8>>>,
+    sets: Vec<Set>,
 }
 
 impl Required {
@@ -42,12 +51,11 @@ impl Required {
     pub fn of(pattern: &Hir) -> Self {
         let part = Part::of(pattern);
         let exact = part.precise && part.all.is_some() && part.sets.is_empty();
-        let mut sets: Vec<_> = part
+        let sets: Vec<_> = part
             .into_sets()
             .into_iter()
-            .filter(|set| worth_looking_for(set))
+            .filter(Set::worth_looking_for)
             .collect();
-        sets.sort_by(|a, b| share(a).total_cmp(&share(b)));
         Self {
             exact: exact && sets.len() == 1,
             sets,
@@ -103,6 +111,7 @@ impl Part {
             },
             (0, _) => Self::anything(),
             (1, Some(1)) => sub,
+            // Once is the first time, too.
             _ => Self {
                 sets: sub.into_sets(),
                 ..Self::anything()
@@ -121,17 +130,20 @@ impl Part {
                 precise,
             );
         }
-        let mut one = Vec::new();
+        let mut words = Vec::new();
+        let mut before = Some(0);
         for part in parts {
-            let sets = part.into_sets().into_iter().filter(|set| worth_looking_for(set));
-            let best = sets.min_by(|a, b| share(a).total_cmp(&share(b)));
-            match best {
-                Some(best) => one.extend(best),
+            let sets = part.into_sets().into_iter().filter(Set::worth_looking_for);
+            match sets.min_by(|a, b| a.share().total_cmp(&b.share())) {
+                Some(best) => {
+                    words.extend(best.words);
+                    before = before.zip(best.before).map(|(a, b)| a.max(b));
+                }
                 None => return Self::anything(),
             }
         }
         Self {
-            sets: vec![one],
+            sets: vec![Set { words, before }],
             ..Self::anything()
         }
     }
@@ -139,42 +151,88 @@ impl Part {
     /// One after the other: their words put together as long as these are few; what each requires.
     fn of_sequence(hirs: &[Hir]) -> Self {
         let mut sets = Vec::new();
-        let mut run = vec![Vec::new()];
+        let mut run = Run::new(Some(0));
         let (mut whole, mut precise) = (true, true);
-        for part in hirs.iter().map(Self::of) {
+        let mut passed = Some(0_usize);
+        for hir in hirs {
+            let part = Self::of(hir);
             precise &= part.precise;
-            sets.extend(part.sets);
-            let Some(all) = part.all else {
-                whole = false;
-                sets.push(std::mem::replace(&mut run, vec![Vec::new()]));
-                continue;
-            };
-            let longest = |words: &[Vec<u8>]| words.iter().map(Vec::len).max().unwrap_or(0);
-            if run.len() * all.len() > MOST_WORDS || longest(&run) + longest(&all) > LONGEST {
-                whole = false;
-                sets.push(std::mem::replace(&mut run, all));
-                continue;
+            sets.extend(part.sets.into_iter().map(|set| Set {
+                before: sum(set.before, passed),
+                ..set
+            }));
+            let after = sum(passed, hir.properties().maximum_len());
+            match part.all {
+                None => {
+                    whole = false;
+                    sets.extend(std::mem::replace(&mut run, Run::new(after)).into_set());
+                }
+                Some(all) if !run.takes(&all) => {
+                    whole = false;
+                    let next = Run {
+                        words: all,
+                        before: passed,
+                    };
+                    sets.extend(std::mem::replace(&mut run, next).into_set());
+                }
+                Some(all) => run.push(&all),
             }
-            run = run
-                .iter()
-                .flat_map(|head| all.iter().map(move |tail| [head.as_slice(), tail].concat()))
-                .collect();
+            passed = after;
         }
+        let all = whole.then(|| std::mem::take(&mut run.words));
         if !whole {
-            sets.push(std::mem::take(&mut run));
+            sets.extend(run.into_set());
         }
         Self {
-            all: whole.then_some(run),
+            all,
             precise: whole && precise,
-            sets: sets.into_iter().filter_map(fewest).collect(),
+            sets,
         }
     }
 
     /// Everything that is required.
-    fn into_sets(self) -> Vec<Vec<Vec<u8>>> {
-        let own = self.all.and_then(fewest);
+    fn into_sets(self) -> Vec<Set> {
+        let own = self.all.and_then(|words| Set::of(words, Some(0)));
         self.sets.into_iter().chain(own).collect()
     }
+}
+
+/// Words that are put together, part by part.
+struct Run {
+    words: Vec<Vec<u8>>,
+    /// The most octets of a match before them.
+    before: Option<usize>,
+}
+
+impl Run {
+    fn new(before: Option<usize>) -> Self {
+        Self {
+            words: vec![Vec::new()],
+            before,
+        }
+    }
+
+    /// Whether the words stay few and short with others behind them.
+    fn takes(&self, others: &[Vec<u8>]) -> bool {
+        let longest = |words: &[Vec<u8>]| words.iter().map(Vec::len).max().unwrap_or(0);
+        self.words.len() * others.len() <= MOST_WORDS && longest(&self.words) + longest(others) <= LONGEST
+    }
+
+    fn push(&mut self, others: &[Vec<u8>]) {
+        self.words = self
+            .words
+            .iter()
+            .flat_map(|head| others.iter().map(move |tail| [head.as_slice(), tail].concat()))
+            .collect();
+    }
+
+    fn into_set(self) -> Option<Set> {
+        Set::of(self.words, self.before)
+    }
+}
+
+fn sum(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    a?.checked_add(b?)
 }
 
 /// About how many states an automaton for the pattern has; repetitions are written out for it.
@@ -224,31 +282,41 @@ fn of_class(class: &Class) -> Part {
     Part::words(all, octets.iter().all(|octet| octets.contains(&other(octet))))
 }
 
-/// A set without the words that contain another of it, as a text that has them has that other, too.
-/// `None` where one of them is empty, and so in every text.
-fn fewest(mut words: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
-    words.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
-    if words.first().is_none_or(Vec::is_empty) {
-        return None;
-    }
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    for word in words {
-        if !kept.iter().any(|k| memchr::memmem::find(&word, k).is_some()) {
-            kept.push(word);
+impl Set {
+    /// Words without those that contain another of them, as a text that has them has that other, too.
+    /// `None` where one of them is empty, and so in every text.
+    fn of(mut words: Vec<Vec<u8>>, before: Option<usize>) -> Option<Self> {
+        words.sort_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        let (shortest, longest) = (words.first()?.len(), words.last()?.len());
+        if shortest == 0 {
+            return None;
         }
+        let mut kept: Vec<Vec<u8>> = Vec::new();
+        for word in words {
+            if !kept.iter().any(|k| memchr::memmem::find(&word, k).is_some()) {
+                kept.push(word);
+            }
+        }
+        Some(Self {
+            words: kept,
+            // The one that is contained may stand at the end of the one that is matched.
+            before: sum(before, Some(longest - shortest)),
+        })
     }
-    Some(kept)
-}
 
-/// Whether a set tells some texts from others.
-fn worth_looking_for(set: &[Vec<u8>]) -> bool {
-    set.iter().all(|word| word.len() >= SHORTEST) && share(set) < 0.5
-}
+    /// Whether it tells some texts from others.
+    fn worth_looking_for(&self) -> bool {
+        self.words
+            .iter()
+            .all(|word| word.len() >= SHORTEST && !word.contains(&0))
+            && self.share() < 0.5
+    }
 
-/// About how many of a hundred places in a text begin a word of the set: what a hit is worth.
-fn share(set: &[Vec<u8>]) -> f64 {
-    let places = |word: &Vec<u8>| word.iter().map(|&octet| common(octet)).product::<f64>();
-    set.iter().map(places).sum::<f64>() * 100.0
+    /// About how many of a hundred places in a text begin one of the words, by their letters.
+    pub fn share(&self) -> f64 {
+        let places = |word: &Vec<u8>| word.iter().map(|&octet| common(octet)).product::<f64>();
+        self.words.iter().map(places).sum::<f64>() * 100.0
+    }
 }
 
 /// About how often an octet stands at a place in a reply.
@@ -268,22 +336,45 @@ mod tests {
     use super::*;
     use regex_syntax::ParserBuilder;
 
-    fn required(pattern: &str) -> (Vec<Vec<String>>, bool) {
-        let hir = ParserBuilder::new()
+    fn parsed(pattern: &str) -> Hir {
+        ParserBuilder::new()
             .case_insensitive(true)
             .unicode(false)
             .utf8(false)
             .build()
             .parse(pattern)
-            .unwrap();
-        let required = Required::of(&hir);
+            .unwrap()
+    }
+
+    fn required(pattern: &str) -> (Vec<Vec<String>>, bool) {
+        let required = Required::of(&parsed(pattern));
         let word = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
         let sets = required
             .sets
             .iter()
-            .map(|set| set.iter().map(word).collect())
+            .map(|set| set.words.iter().map(word).collect())
             .collect();
         (sets, required.exact)
+    }
+
+    #[test]
+    fn what_a_match_has_before_a_word_is_bounded() {
+        let table: &[(&str, &str, Option<usize>)] = &[
+            ("full", "full", Some(0)),
+            (r"\bspf\b", "spf", Some(0)),
+            ("(?: [^ ;]+){0,4} full", " full", None),
+            ("\\w{2} full", " full", Some(2)),
+            ("mail ?box", "mailbox", Some(1)),
+            ("(?:(?:a|b.*) sail|\\w sail)x", " sail", None),
+            ("(?:\\w\\w full|\\w sail)x", " full", Some(2)),
+            ("(?:the |.)full", "full", Some(4)),
+            ("(?:no|such)+ .full", "full", None),
+        ];
+        for &(pattern, word, before) in table {
+            let required = Required::of(&parsed(pattern));
+            let set = required.sets.iter().find(|set| set.words.contains(&word.into()));
+            assert_eq!(set.map(|set| set.before), Some(before), "{pattern}: {required:?}");
+        }
     }
 
     #[test]

@@ -1,204 +1,274 @@
 //! Finds which of some thousand words stand in a text, in one pass.
 //!
-//! Of each word one rare run of four octets (of three, if it has no more) is known: its gram. At each place
-//! of the text the gram found there is looked up in a table of bits small enough for the fastest cache;
-//! only where it is that of a word is the word itself compared. No step waits for the one before it, as
-//! the steps of an automaton do, whose table for as many words takes megabytes.
+//! Of each word one rare run of octets is known, its gram: six octets, or four or three of words that have
+//! no more. At each place of the text the grams that begin there are looked up in tables of bits small
+//! enough for the fastest cache. That is done for 64 places at a time and without a branch, for whether a
+//! place has a gram cannot be predicted; then, at the places that have one, the words are compared. No step
+//! waits for the one before it, as the steps of an automaton do, whose table for as many words takes
+//! megabytes.
 //!
 //! Nothing here fails. The time for a text is linear in its length times the number of words that share a
 //! gram, which [`Words::new`] keeps small by taking the rarest.
-
-use std::ops::Range;
 
 /// The fewest octets of a word.
 pub(super) const SHORTEST: usize = 3;
 /// What follows a text, so that each of its places begins eight octets.
 pub(super) const PADDING: [u8; 8] = [0; 8];
-/// The bits of the numbers that grams are known by: one bit in a table of 16 KiB.
-const BITS: u32 = 17;
-/// How many numbers of 64 bits hold these bits.
-const CELLS: usize = 1 << (BITS - 6);
+/// How many places of a text are looked at together.
+const BLOCK: usize = 64;
+/// The bits of the numbers that grams are counted by.
+const COUNT_BITS: u32 = 17;
+/// No gram: of words with such octets none is looked for.
+const EMPTY: u64 = 0;
 
 /// Words to be found, in lower case.
 #[derive(Debug)]
 pub(super) struct Words {
-    /// Whether some word has the gram of this number.
-    known: Box<[u64; CELLS]>,
-    /// How many known numbers there are before each word of `known`.
-    before: Vec<u32>,
-    /// Where the entries of each known number begin; one more at the end.
-    begins: Vec<u32>,
-    entries: Vec<Entry>,
+    /// The grams of six octets, in a table of 16 KiB.
+    six: Bits<2048>,
+    /// Those of four: few words are that short.
+    four: Bits<256>,
+    /// Those of three.
+    three: Bits<64>,
+    /// The words by the hash of their gram, each in the next free place: a table with one access to
+    /// memory for most hits. At least half of it is free; its size is a power of two.
+    entries: Box<[Entry]>,
     /// What words have beyond their first eight octets.
     octets: Vec<u8>,
 }
 
 /// A word, as its gram finds it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Entry {
-    gram: u32,
-    word: u32,
-    /// Its first eight octets, or all of them, and which bits these are.
+    /// The gram; [`EMPTY`] where there is no word.
+    gram: u64,
+    /// Its first eight octets, or all of them.
     head: u64,
-    mask: u64,
+    word: u32,
+    /// Where the octets beyond the first eight are.
+    tail: u32,
+    /// How long it is.
+    length: u16,
     /// Where in the word its gram begins.
-    offset: u32,
-    /// The octets beyond the first eight.
-    tail: Range<u32>,
+    offset: u16,
 }
 
-/// The number of a gram of four octets.
-fn long(gram: u32) -> usize {
-    (gram.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+/// Whether a word has a gram, by one bit in so many cells of 64.
+#[derive(Debug)]
+struct Bits<const CELLS: usize>(Box<[u64; CELLS]>);
+
+impl<const CELLS: usize> Bits<CELLS> {
+    /// How many bits of a hash tell its place.
+    const WIDTH: u32 = CELLS.trailing_zeros() + 6;
+
+    fn new() -> Self {
+        Self(Box::new([0; CELLS]))
+    }
+
+    fn insert(&mut self, hash: u64) {
+        let number = top(hash, Self::WIDTH);
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    /// As 0 or 1.
+    fn has(&self, hash: u64) -> u64 {
+        let number = top(hash, Self::WIDTH);
+        self.0[number / 64] >> (number % 64) & 1
+    }
 }
 
-/// The number of a gram of three octets, which are the lower three.
-fn short(gram: u32) -> usize {
-    ((gram << 8).wrapping_mul(0x85EB_CA77) >> (32 - BITS)) as usize
+/// The octets of a gram of so many among eight, the first of which is the lowest.
+const fn mask(size: usize) -> u64 {
+    u64::MAX >> (64 - 8 * size)
+}
+
+/// A gram as a number whose upper bits look random.
+fn hash(gram: u64) -> u64 {
+    gram.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The upper bits of a hash.
+fn top(hash: u64, bits: u32) -> usize {
+    (hash >> (64 - bits)) as usize
+}
+
+/// How long the gram of a word of this length is.
+fn size_of_gram(length: usize) -> usize {
+    match length {
+        6.. => 6,
+        4 | 5 => 4,
+        shorter => shorter,
+    }
+}
+
+/// Where in a table of a size that is a power of two an entry may be, the likeliest first.
+fn places(hash: u64, size: usize) -> impl Iterator<Item = usize> {
+    let first = top(hash, size.trailing_zeros());
+    (first..first + size).map(move |place| place & (size - 1))
 }
 
 /// How often grams stand in texts, by their numbers.
-struct Common(Vec<u32>);
+pub(super) struct Common {
+    counts: Vec<u32>,
+    texts: u32,
+}
 
 impl Common {
-    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
-        let mut counts = vec![0; 1 << BITS];
+    /// Counts the grams of texts.
+    pub fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut counts = vec![0; 1 << COUNT_BITS];
+        let mut number = 0;
         for text in texts {
+            number += 1;
             let lower = text.to_ascii_lowercase();
-            for size in [3, 4] {
+            for size in [3, 4, 6] {
                 let grams = lower.as_bytes().windows(size);
-                grams.for_each(|gram| counts[short_or_long(gram)] += 1);
+                grams.for_each(|gram| counts[counted_at(gram)] += 1);
             }
         }
-        Self(counts)
+        Self {
+            counts,
+            texts: number,
+        }
+    }
+
+    /// In about which part of the texts a word stands: not more often than its rarest gram, and than
+    /// once in twice as many texts as there are.
+    pub fn share(&self, word: &[u8]) -> f64 {
+        let grams = word.windows(size_of_gram(word.len()));
+        let least = grams.map(|gram| self.counts[counted_at(gram)]).min();
+        (f64::from(least.unwrap_or(0)) + 0.5) / (f64::from(self.texts) + 0.5)
     }
 }
 
-fn short_or_long(gram: &[u8]) -> usize {
-    if gram.len() == 4 {
-        long(number(gram))
-    } else {
-        short(number(gram))
-    }
-}
-
-/// Up to four octets as one number.
-fn number(gram: &[u8]) -> u32 {
-    gram.iter()
-        .rev()
-        .fold(0, |number, &octet| number << 8 | u32::from(octet))
+fn counted_at(gram: &[u8]) -> usize {
+    top(hash(number(gram)), COUNT_BITS)
 }
 
 /// Up to eight octets as one number.
-fn head_of(octets: &[u8]) -> u64 {
+fn number(octets: &[u8]) -> u64 {
     octets
         .iter()
         .rev()
         .fold(0, |number, &octet| number << 8 | u64::from(octet))
 }
 
+/// The eight octets at a place; none where the text ends before.
+fn eight_at(text: &[u8], at: usize) -> u64 {
+    let rest = text.get(at..).and_then(|rest| rest.first_chunk());
+    rest.map_or(0, |octets| u64::from_le_bytes(*octets))
+}
+
 impl Words {
-    /// Takes words of at least [`SHORTEST`] octets, and texts of the kind in which they will be looked for.
-    pub fn new<'a>(words: &[Vec<u8>], samples: impl Iterator<Item = &'a str>) -> Self {
-        let mut octets = Vec::new();
-        let mut entries = Vec::with_capacity(words.len());
-        let common = Common::of(samples);
-        let mut taken = vec![0_u32; 1 << BITS];
+    /// Takes words of at least [`SHORTEST`] octets, and what is common in the texts in which they will be
+    /// looked for.
+    pub fn new(words: &[Vec<u8>], common: &Common) -> Self {
+        let size = (words.len() * 2 + 1).next_power_of_two();
+        let mut made = Self {
+            six: Bits::new(),
+            four: Bits::new(),
+            three: Bits::new(),
+            entries: vec![Entry::default(); size].into_boxed_slice(),
+            octets: Vec::new(),
+        };
+        let mut taken = vec![0_u32; 1 << COUNT_BITS];
         for (text, word) in words.iter().zip(0_u32..) {
-            let size = text.len().min(4);
             // The more words share a gram, the more of them are compared wherever it stands.
             let cost = |gram: &[u8]| {
-                let number = short_or_long(gram);
-                u64::from(common.0[number] + 1) * u64::from(taken[number] + 1)
+                let number = counted_at(gram);
+                u64::from(common.counts[number] + 1) * u64::from(taken[number] + 1)
             };
-            let cheapest = text.windows(size).enumerate().min_by_key(|(_, gram)| cost(gram));
-            let Some((offset, gram)) = cheapest else { continue };
-            taken[short_or_long(gram)] += 1;
-            let gram = number(gram);
-            let head = text.len().min(8);
-            let tail = octets.len() as u32..(octets.len() + text.len() - head) as u32;
-            octets.extend_from_slice(&text[head..]);
-            let entry = Entry {
-                gram,
-                word,
-                head: head_of(&text[..head]),
-                mask: u64::MAX >> (64 - 8 * head),
-                offset: offset as u32,
-                tail,
-            };
-            entries.push((if size == 4 { long(gram) } else { short(gram) }, entry));
-        }
-        entries.sort_by_key(|(number, _)| *number);
-        let mut known = Box::new([0_u64; CELLS]);
-        let mut begins = Vec::new();
-        for (index, (number, _)) in entries.iter().enumerate() {
-            let (place, bit) = (&mut known[number / 64], 1 << (number % 64));
-            if *place & bit == 0 {
-                begins.push(index as u32);
+            let grams = text.windows(size_of_gram(text.len())).enumerate();
+            if let Some((offset, gram)) = grams.min_by_key(|(_, gram)| cost(gram)) {
+                taken[counted_at(gram)] += 1;
+                made.insert(text, word, offset, number(gram), gram.len());
             }
-            *place |= bit;
         }
-        begins.push(entries.len() as u32);
-        let counts = known.iter().map(|bits| bits.count_ones());
-        let before = counts.scan(0, |sum, count| Some(std::mem::replace(sum, *sum + count)));
-        Self {
-            before: before.collect(),
-            known,
-            begins,
-            entries: entries.into_iter().map(|(_, entry)| entry).collect(),
-            octets,
+        made
+    }
+
+    fn insert(&mut self, text: &[u8], word: u32, offset: usize, gram: u64, size: usize) {
+        let hash = hash(gram);
+        match size {
+            6 => self.six.insert(hash),
+            4 => self.four.insert(hash),
+            _ => self.three.insert(hash),
+        }
+        let (head, tail) = text.split_at(text.len().min(8));
+        let entry = Entry {
+            gram,
+            head: number(head),
+            word,
+            tail: self.octets.len() as u32,
+            length: text.len() as u16,
+            offset: offset as u16,
+        };
+        self.octets.extend_from_slice(tail);
+        let mut places = places(hash, self.entries.len());
+        if let Some(free) = places.find(|&place| self.entries[place].gram == EMPTY) {
+            self.entries[free] = entry;
         }
     }
 
-    /// Tells of every word in a text, which is in lower case and has [`PADDING`] after its end.
-    pub fn find(&self, text: &[u8], mut found: impl FnMut(u32)) {
-        let known = |number: usize| self.known[number / 64] >> (number % 64) & 1;
-        for (at, gram) in text.array_windows().enumerate() {
-            let gram = u32::from_le_bytes(*gram);
-            let (four, three) = (long(gram), short(gram));
-            let (is_four, is_three) = (known(four), known(three));
-            if is_four | is_three == 0 {
-                continue;
+    /// Tells of every word in a text, and where it begins. The text is in lower case and has [`PADDING`]
+    /// after its end.
+    pub fn find(&self, text: &[u8], mut found: impl FnMut(u32, usize)) {
+        let mut from = 0;
+        while from + PADDING.len() < text.len() {
+            let places = text[from..].array_windows().take(BLOCK);
+            let (mut six, mut four, mut three) = (0, 0, 0);
+            for (octets, place) in places.zip(0_u32..) {
+                let octets = u64::from_le_bytes(*octets);
+                six |= self.six.has(hash(octets & mask(6))) << place;
+                four |= self.four.has(hash(octets & mask(4))) << place;
+                three |= self.three.has(hash(octets & mask(3))) << place;
             }
-            if is_four != 0 {
-                self.compare(text, at, gram, four, &mut found);
+            for (mut ones, size) in [(six, 6), (four, 4), (three, 3)] {
+                while ones != 0 {
+                    let at = from + ones.trailing_zeros() as usize;
+                    ones &= ones - 1;
+                    self.compare(text, at, eight_at(text, at) & mask(size), &mut found);
+                }
             }
-            if is_three != 0 {
-                self.compare(text, at, gram & 0x00FF_FFFF, three, &mut found);
+            from += BLOCK;
+        }
+    }
+
+    /// Tells of the words whose gram stands at a place.
+    fn compare(&self, text: &[u8], at: usize, gram: u64, found: &mut impl FnMut(u32, usize)) {
+        for place in places(hash(gram), self.entries.len()) {
+            let entry = &self.entries[place];
+            if entry.gram == EMPTY {
+                return;
+            }
+            if entry.gram == gram
+                && let Some(start) = at.checked_sub(usize::from(entry.offset))
+                && self.is_at(&text[start..], entry)
+            {
+                found(entry.word, start);
             }
         }
     }
 
-    /// Tells of the words whose gram stands at a place. One of three octets has a fourth of zero.
-    fn compare(&self, text: &[u8], at: usize, gram: u32, number: usize, found: &mut impl FnMut(u32)) {
-        let lower = self.known[number / 64] & ((1 << (number % 64)) - 1);
-        let index = (self.before[number / 64] + lower.count_ones()) as usize;
-        let entries = self.begins[index] as usize..self.begins[index + 1] as usize;
-        for entry in &self.entries[entries] {
-            if entry.gram != gram || at < entry.offset as usize {
-                continue;
-            }
-            let Some((head, rest)) = text[at - entry.offset as usize..].split_first_chunk() else {
-                continue;
-            };
-            let same = u64::from_le_bytes(*head) & entry.mask == entry.head;
-            if same && (entry.tail.is_empty() || rest.starts_with(self.tail(entry))) {
-                found(entry.word);
-            }
-        }
+    /// Whether a text begins with a word.
+    fn is_at(&self, text: &[u8], entry: &Entry) -> bool {
+        let Some((head, rest)) = text.split_first_chunk() else {
+            return false;
+        };
+        let unasked = 64_u32.saturating_sub(u32::from(entry.length) * 8);
+        let differing = u64::from_le_bytes(*head) ^ entry.head;
+        differing << unasked == 0 && (unasked > 0 || rest.starts_with(self.tail(entry)))
     }
 
     fn tail(&self, entry: &Entry) -> &[u8] {
-        &self.octets[entry.tail.start as usize..entry.tail.end as usize]
+        let length = usize::from(entry.length).saturating_sub(8);
+        &self.octets[entry.tail as usize..entry.tail as usize + length]
     }
 
     /// The octets that it holds.
     pub fn memory_usage(&self) -> usize {
-        size_of_val(&*self.known)
-            + size_of_val(&*self.before)
-            + size_of_val(&*self.begins)
-            + size_of_val(&*self.entries)
-            + self.octets.len()
+        let bits = size_of_val(&*self.six.0) + size_of_val(&*self.four.0) + size_of_val(&*self.three.0);
+        bits + size_of_val(&*self.entries) + self.octets.len()
     }
 }
 
@@ -207,13 +277,28 @@ mod tests {
     use super::*;
 
     fn found(words: &[&str], text: &str) -> Vec<u32> {
-        let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let all: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut found = Vec::new();
-        let text = [text.as_bytes(), &PADDING].concat();
-        Words::new(&words, ["mailbox full"].into_iter()).find(&text, |word| found.push(word));
+        let padded = [text.as_bytes(), &PADDING].concat();
+        Words::new(&all, &Common::of(["mailbox full"].into_iter())).find(&padded, |word, at| {
+            assert!(text[at..].starts_with(words[word as usize]), "{text}");
+            found.push(word);
+        });
         found.sort_unstable();
         found.dedup();
         found
+    }
+
+    #[test]
+    fn every_place_is_looked_at() {
+        let words = ["spf", "mailbox", "no such user"];
+        for length in 0..200 {
+            for (word, text) in words.iter().enumerate() {
+                let text = format!("{}{text}{}", "-".repeat(length), "-".repeat(200 - length));
+                assert_eq!(found(&words, &text), [word as u32], "{text}");
+                assert_eq!(found(&words, text.trim_end_matches('-')), [word as u32], "{text}");
+            }
+        }
     }
 
     #[test]
