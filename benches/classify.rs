@@ -12,7 +12,7 @@
 use nixie::engine::classify::classify;
 use nixie::engine::normal::normalised;
 use nixie::engine::provider::Providers;
-use nixie::engine::rule::plain::PlainRules;
+use nixie::engine::rule::reference::PlainRules;
 use nixie::engine::rule::{Question, RuleSet};
 use nixie::mail::reply::Reply;
 use regex::Regex;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 use nixie::engine::provider::Providers;
-use nixie::engine::rule::plain::PlainRules;
+use nixie::engine::rule::reference::PlainRules;
 use nixie::engine::rule::{Question, RuleSet};
 use nixie::mail::reply::{Reply, ReplyCode};
 use proptest::prelude::*;

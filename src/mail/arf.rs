@@ -4,7 +4,8 @@
 //! Fields may repeat, several `Original-Rcpt-To` above all, and what is missing stays `None`: providers redact
 //! as they like. A type of feedback that nobody has registered is a complaint like `other`.
 
-use super::dsn::{clean, date, fields};
+use super::dsn::date;
+use super::field::{clean, fields};
 use super::letter::Letter;
 use super::message::Returned;
 use jiff::Timestamp;
@@ -156,7 +157,7 @@ fn bare(value: &str) -> String {
         _ => value,
     };
     let inner = value.strip_prefix('<').and_then(|v| v.strip_suffix('>'));
-    clean(inner.unwrap_or(value).as_bytes())
+    clean(inner.unwrap_or(value).as_bytes()).into_owned()
 }
 
 #[cfg(test)]

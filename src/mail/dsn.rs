@@ -7,9 +7,11 @@
 //! [`Report::broken`] and costs only itself, never the report. Control characters become blanks.
 
 use super::address::{Address, AddressError};
+use super::field::{self, Line};
 use super::reply::Reply;
 use super::status::EnhancedStatus;
 use jiff::Timestamp;
+use std::borrow::Cow;
 
 /// What a reporter says of one message and its recipients.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -183,27 +185,19 @@ impl Diagnostic {
 #[must_use]
 pub fn parse(part: &[u8]) -> Report {
     let mut reading = Reading::default();
-    for line in Fields::of(part) {
+    for line in field::lines(part) {
         match line {
             Line::Empty => reading.after_empty = true,
             Line::Field(name, value) => {
-                reading.field(&name, value);
+                reading.field(name, value);
                 reading.after_empty = false;
             }
-            Line::Other(text) => reading.report.broken.push(FieldError::NoField(text)),
+            Line::Other(text) => reading.report.broken.push(FieldError::NoField(text.into_owned())),
         }
     }
     let mut report = reading.report;
     report.recipients.iter_mut().for_each(complete);
     report
-}
-
-/// The fields of a part, unfolded, as (name, value): the grammar that delivery status and feedback share.
-pub fn fields(part: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
-    Fields::of(part).filter_map(|line| match line {
-        Line::Field(name, value) => Some((name, value)),
-        Line::Empty | Line::Other(_) => None,
-    })
 }
 
 /// Names a recipient of whom the reporter gave no `Final-Recipient`, or one at a host of its own without a
@@ -236,10 +230,10 @@ struct Reading {
 }
 
 impl Reading {
-    fn field(&mut self, name: &str, value: String) {
-        let Some(&known) = OF_RECIPIENT.iter().find(|f| f.eq_ignore_ascii_case(name)) else {
+    fn field(&mut self, name: Cow<'_, str>, value: Cow<'_, str>) {
+        let Some(&known) = OF_RECIPIENT.iter().find(|f| f.eq_ignore_ascii_case(&name)) else {
             return match self.report.recipients.last_mut() {
-                Some(recipient) => recipient.extensions.push((name.to_owned(), value)),
+                Some(recipient) => recipient.extensions.push((name.into_owned(), value.into_owned())),
                 None => self.of_message(name, value),
             };
         };
@@ -266,18 +260,24 @@ impl Reading {
             || (self.after_empty && (seen(field) || (field == ORIGINAL && seen(FINAL))))
     }
 
-    fn of_message(&mut self, name: &str, value: String) {
+    fn of_message(&mut self, name: Cow<'_, str>, value: Cow<'_, str>) {
         let report = &mut self.report;
-        match name.to_ascii_lowercase().as_str() {
-            "reporting-mta" => report.reporting_mta = mta(&value),
-            "original-envelope-id" => report.envelope_id = Some(xtext(&value)),
-            "x-postfix-queue-id" => report.postfix_queue_id = Some(value),
-            "x-postfix-sender" => report.postfix_sender = Some(typed(&value).1.to_owned()),
-            "arrival-date" => match date(&value) {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("Reporting-MTA") {
+            report.reporting_mta = mta(&value);
+        } else if is("Original-Envelope-Id") {
+            report.envelope_id = Some(xtext(&value).into_owned());
+        } else if is("X-Postfix-Queue-ID") {
+            report.postfix_queue_id = Some(value.into_owned());
+        } else if is("X-Postfix-Sender") {
+            report.postfix_sender = Some(typed(&value).1.to_owned());
+        } else if is("Arrival-Date") {
+            match date(&value) {
                 Some(date) => report.arrival_date = Some(date),
-                None => report.broken.push(FieldError::Date(value)),
-            },
-            _ => report.extensions.push((name.to_owned(), value)),
+                None => report.broken.push(FieldError::Date(value.into_owned())),
+            }
+        } else {
+            report.extensions.push((name.into_owned(), value.into_owned()));
         }
     }
 
@@ -341,13 +341,16 @@ pub fn date(value: &str) -> Option<Timestamp> {
 
 fn mailbox(field: &'static str, value: &str) -> Result<Address, FieldError> {
     let (kind, text) = typed(value);
-    let text = if kind.is_some_and(|k| k.eq_ignore_ascii_case("utf-8")) {
-        unescape_utf8(text)
-    } else {
-        text.to_owned()
+    let text = match kind {
+        Some(kind) if kind.eq_ignore_ascii_case("utf-8") => Cow::Owned(unescape_utf8(text)),
+        _ => Cow::Borrowed(text),
     };
-    let text = if field == ORIGINAL { xtext(&text) } else { text };
-    Address::parse(&text).map_err(|error| FieldError::Address { field, error })
+    let decoded = if field == ORIGINAL {
+        xtext(&text)
+    } else {
+        Cow::Borrowed(&*text)
+    };
+    Address::parse(&decoded).map_err(|error| FieldError::Address { field, error })
 }
 
 /// Decodes the two escapes of xtext (RFC 3461 §4) that printable addresses need, `+2B` and `+3D`.
@@ -355,11 +358,11 @@ fn mailbox(field: &'static str, value: &str) -> Result<Address, FieldError> {
 /// Reporters are to decode the value before they report it (§6.3), and most do. Decoding any `+XX`
 /// would make another mailbox of a tagged address (`ann+41@…` is not `annA@…`), and it is that
 /// mailbox which would then be suppressed.
-fn xtext(text: &str) -> String {
+fn xtext(text: &str) -> Cow<'_, str> {
     if !text.contains('+') {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
-    text.replace("+2B", "+").replace("+3D", "=")
+    Cow::Owned(text.replace("+2B", "+").replace("+3D", "="))
 }
 
 /// Decodes `\x{HEX}` of utf-8-addr-xtext (RFC 6533 §3); what is no escape stays.
@@ -379,88 +382,6 @@ fn unescape_utf8(text: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// Octets as text: UTF-8, or else ISO 8859-1, in which every octet means something; control
-/// characters become blanks, so that none ever reaches a log or a store.
-#[must_use]
-pub fn clean(octets: &[u8]) -> String {
-    match std::str::from_utf8(octets) {
-        // Nearly every line: looked through octet by octet, copied at once.
-        Ok(text) if octets.iter().all(|b| matches!(b, 0x20..0x7f)) => text.to_owned(),
-        Ok(text) => text.chars().map(blank_control).collect(),
-        Err(_) => octets.iter().map(|&b| blank_control(char::from(b))).collect(),
-    }
-}
-
-fn blank_control(c: char) -> char {
-    if c.is_control() { ' ' } else { c }
-}
-
-/// One unfolded line of the part.
-enum Line {
-    Empty,
-    Field(String, String),
-    Other(String),
-}
-
-/// Unfolds the fields of a part, whether its lines end in LF, CRLF or CR.
-struct Fields<'a> {
-    lines: std::iter::Peekable<std::vec::IntoIter<&'a [u8]>>,
-}
-
-impl<'a> Fields<'a> {
-    fn of(part: &'a [u8]) -> Self {
-        Self {
-            lines: lines(part).into_iter().peekable(),
-        }
-    }
-}
-
-/// Cuts at CRLF, LF and bare CR.
-fn lines(part: &[u8]) -> Vec<&[u8]> {
-    let mut lines = Vec::new();
-    let mut rest = part;
-    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
-        lines.push(&rest[..end]);
-        let length = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-        rest = &rest[end + length..];
-    }
-    if !rest.is_empty() {
-        lines.push(rest);
-    }
-    lines
-}
-
-impl Iterator for Fields<'_> {
-    type Item = Line;
-
-    fn next(&mut self) -> Option<Line> {
-        let first = self.lines.next()?;
-        if first.trim_ascii().is_empty() {
-            return Some(Line::Empty);
-        }
-        let mut text = clean(first);
-        let folded = |line: &&[u8]| line.starts_with(b" ") || line.starts_with(b"\t");
-        while let Some(more) = self
-            .lines
-            .next_if(|line| folded(line) && !line.trim_ascii().is_empty())
-        {
-            text.push(' ');
-            text.push_str(clean(more).trim());
-        }
-        let name_end = text.find(':').filter(|&end| {
-            let name = text[..end].trim_end();
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic())
-        });
-        Some(match name_end {
-            Some(end) => Line::Field(
-                text[..end].trim_end().to_owned(),
-                text[end + 1..].trim().to_owned(),
-            ),
-            None => Line::Other(text),
-        })
-    }
 }
 
 #[cfg(test)]

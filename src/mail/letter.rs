@@ -8,9 +8,10 @@
 //! anybody can write it. Reading never fails; what is missing is empty.
 
 use super::address::Address;
-use super::dsn::clean;
+use super::field::unfolded;
 use super::html;
-use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Header, Message, MessagePart, MimeHeaders, PartType};
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 mod border;
@@ -23,6 +24,8 @@ const MAX_WORDS: usize = 256 * 1024;
 /// A message under the eyes of the readers of formats.
 pub struct Letter<'a> {
     message: &'a Message<'a>,
+    /// Where a mail stood that was left out of the message, and that mail.
+    left_out: Option<(usize, &'a [u8])>,
     words: OnceCell<Words>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
@@ -46,6 +49,7 @@ impl<'a> Letter<'a> {
     pub fn new(message: &'a Message<'a>) -> Self {
         Self {
             message,
+            left_out: None,
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
@@ -54,6 +58,20 @@ impl<'a> Letter<'a> {
             grams: OnceCell::new(),
             name_bits: OnceCell::new(),
         }
+    }
+
+    /// As [`Letter::new`], where the message was parsed without the mail that begins at an octet of it.
+    pub(super) fn without(message: &'a Message<'a>, at: usize, mail: &'a [u8]) -> Self {
+        Self {
+            left_out: Some((at, mail)),
+            ..Self::new(message)
+        }
+    }
+
+    /// The mail that was left out where that part holds one: the part itself holds nothing of it.
+    pub(super) fn left_out(&self, part: &MessagePart<'_>) -> Option<&'a [u8]> {
+        let (at, mail) = self.left_out?;
+        (part.is_message() && part.raw_body_offset() as usize == at).then_some(mail)
     }
 
     /// The message itself.
@@ -72,7 +90,7 @@ impl<'a> Letter<'a> {
     }
 
     /// All fields of that name (whatever its case), unfolded, undecoded, in their order.
-    pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
+    pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
         let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
         // Readers of formats ask for dozens of fields that are not there.
         let may = name_bits & name_bit(name) != 0;
@@ -81,7 +99,7 @@ impl<'a> Letter<'a> {
 
     /// The first field of that name.
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<String> {
+    pub fn field<'n>(&'n self, name: &'n str) -> Option<Cow<'n, str>> {
         self.fields(name).next()
     }
 
@@ -311,54 +329,16 @@ impl Grams {
 }
 
 /// The fields of a name in the header of a message, unfolded.
-pub(super) fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = String> + 'n {
+fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
     let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
     let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
-    named.filter_map(|field| {
-        let (start, end) = (field.offset_start as usize, field.offset_end as usize);
-        Some(unfolded(message.raw_message.get(start..end)?))
-    })
+    named.filter_map(|field| content(message, field))
 }
 
-/// The fields at the start of a text, with their contents as they stand, line ends and all: up to an empty line,
-/// whatever ends the lines. A line that is no field is passed over.
-pub(super) fn header(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = text.trim_ascii_start();
-    std::iter::from_fn(move || {
-        loop {
-            if matches!(rest.first()?, b'\r' | b'\n') {
-                return None;
-            }
-            let mut end = 0;
-            loop {
-                end = memchr::memchr(b'\n', &rest[end..]).map_or(rest.len(), |at| end + at + 1);
-                if !matches!(rest.get(end), Some(b' ' | b'\t')) {
-                    break;
-                }
-            }
-            let field = &rest[..end];
-            rest = &rest[end..];
-            if let Some(colon) = memchr::memchr(b':', field) {
-                let name = field[..colon].trim_ascii_end();
-                if !name.is_empty() && name.iter().all(u8::is_ascii_graphic) {
-                    return Some((name, &field[colon + 1..]));
-                }
-            }
-        }
-    })
-}
-
-/// The words of a field's content, with single blanks between them.
-pub(super) fn unfolded(octets: &[u8]) -> String {
-    let value = clean(octets);
-    let mut words = value.split_whitespace();
-    let mut text = String::with_capacity(value.len());
-    text.push_str(words.next().unwrap_or_default());
-    for word in words {
-        text.push(' ');
-        text.push_str(word);
-    }
-    text
+/// The content of a field in the header of a message, unfolded.
+pub(super) fn content<'n>(message: &'n Message<'_>, field: &Header<'_>) -> Option<Cow<'n, str>> {
+    let (start, end) = (field.offset_start as usize, field.offset_end as usize);
+    Some(unfolded(message.raw_message.get(start..end)?))
 }
 
 /// Whether a part is of that media type (RFC 2046), whatever its case.

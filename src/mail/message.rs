@@ -8,9 +8,11 @@
 //! [`Kind::None`], and makes no event; a recipient that cannot be read makes none either and is listed
 //! in [`Reading::refused`].
 
+mod abridged;
 mod lower;
 mod original;
 mod other;
+mod outcome;
 mod repair;
 mod returned;
 mod status;
@@ -18,17 +20,19 @@ mod supplement;
 
 use super::address::{Address, canonical_domain};
 use super::arf::{self, FeedbackReport};
-use super::dsn::{self, Action, Diagnostic, Report};
-use super::event::{Event, Outcome, Source};
+use super::dsn::{self, Action, Report};
+use super::event::{Event, Source};
 use super::formats::{self, amazon_ses};
-use super::letter::{Letter, fields, is_type};
+use super::letter::{Letter, content, is_type};
 use super::received::Hop;
-use super::status::Class;
+use abridged::Abridged;
 use jiff::Timestamp;
 use lower::Frame;
 use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
+use outcome::{kind_of, outcome};
 pub use returned::Returned;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 /// What a message is.
@@ -123,17 +127,28 @@ static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
     let raw = repair::lines(raw);
-    let parser = &*PARSER;
-    let Some(message) = parser.parse(repair::readable(&raw)) else {
+    let readable = repair::readable(&raw);
+    let abridged = Abridged::of(readable);
+    if let Some(abridged) = &abridged
+        && let Some(message) = PARSER.parse(&abridged.octets)
+        && let Some(letter) = abridged.letter(&message)
+    {
+        return Reading::of(&letter, body_digest(&raw, &message));
+    }
+    let Some(message) = PARSER.parse(readable) else {
         return nothing(&raw);
     };
-    let start = message.root_part().raw_body_offset() as usize;
-    let digest = digest(raw.get(start..).unwrap_or_default());
+    let digest = body_digest(&raw, &message);
     let mended = repair::multipart(&message);
-    match mended.as_ref().and_then(|mended| parser.parse(mended)) {
-        Some(mended) => Reading::of(&mended, digest),
-        None => Reading::of(&message, digest),
+    match mended.as_ref().and_then(|mended| PARSER.parse(mended)) {
+        Some(mended) => Reading::of(&Letter::new(&mended), digest),
+        None => Reading::of(&Letter::new(&message), digest),
     }
+}
+
+fn body_digest(raw: &[u8], message: &Message<'_>) -> [u8; 32] {
+    let start = message.root_part().raw_body_offset() as usize;
+    digest(raw.get(start..).unwrap_or_default())
 }
 
 /// Lowers a reading to events. `received_at` is when the report reached us; a notification that our
@@ -160,27 +175,66 @@ pub fn events(
     statuses.chain(complaints).chain(answer).collect()
 }
 
+/// The fields that say what a message is, each the first of its name.
+#[derive(Default)]
+struct Header<'a> {
+    message_id: Option<Cow<'a, str>>,
+    date: Option<Cow<'a, str>>,
+    return_path: Option<Cow<'a, str>>,
+    received: Option<Cow<'a, str>>,
+    /// `Delivered-To`, `X-Original-To`, `Envelope-To`, `To`.
+    addressed: [Option<Cow<'a, str>>; 4],
+}
+
+impl<'a> Header<'a> {
+    fn of(message: &'a Message<'_>) -> Self {
+        let mut header = Self::default();
+        for field in &message.root_part().headers {
+            let slot = match &field.name {
+                HeaderName::MessageId => &mut header.message_id,
+                HeaderName::Date => &mut header.date,
+                HeaderName::ReturnPath => &mut header.return_path,
+                HeaderName::Received => &mut header.received,
+                HeaderName::To => &mut header.addressed[3],
+                name if name.as_str().eq_ignore_ascii_case("Delivered-To") => &mut header.addressed[0],
+                name if name.as_str().eq_ignore_ascii_case("X-Original-To") => &mut header.addressed[1],
+                name if name.as_str().eq_ignore_ascii_case("Envelope-To") => &mut header.addressed[2],
+                _ => continue,
+            };
+            if slot.is_none() {
+                *slot = content(message, field);
+            }
+        }
+        header
+    }
+}
+
 impl Reading {
-    fn of(message: &Message<'_>, digest: [u8; 32]) -> Self {
-        const ADDRESSED: [&str; 4] = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
-        let first = |name: &'static str| fields(message, name).next();
+    fn of(letter: &Letter<'_>, digest: [u8; 32]) -> Self {
+        let header = Header::of(letter.message());
         let mut reading = Self {
             kind: Kind::None,
             format: None,
-            message_id: first("Message-ID").and_then(|id| bare(&id)),
-            date: first("Date").and_then(|date| dsn::date(&date)),
+            message_id: header.message_id.and_then(|id| bare(&id)),
+            date: header.date.and_then(|date| dsn::date(&date)),
             digest,
             report: None,
             feedback: None,
             answer: None,
             returned: None,
-            return_path: first("Return-Path").map(|path| unbracket(&path)),
-            addressed: ADDRESSED.into_iter().filter_map(first).collect(),
-            locally_generated: first("Received")
+            return_path: header.return_path.map(|path| unbracket(&path)),
+            addressed: header
+                .addressed
+                .into_iter()
+                .flatten()
+                .map(Cow::into_owned)
+                .collect(),
+            locally_generated: header
+                .received
                 .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
             refused: Vec::new(),
         };
-        reading.kind = reading.parts(&Letter::new(message));
+        reading.kind = reading.parts(letter);
         reading
     }
 
@@ -212,7 +266,10 @@ impl Reading {
 
     /// Reads the reports among the parts, or else the words.
     fn parts(&mut self, letter: &Letter<'_>) -> Kind {
-        self.returned = letter.parts().find_map(Returned::of_part);
+        self.returned = letter.parts().find_map(|part| match letter.left_out(part) {
+            Some(mail) => Some(Returned::of_header(mail)),
+            None => Returned::of_part(part),
+        });
         let feedback = letter
             .parts()
             .find(|part| is_type(part, "message", "feedback-report"));
@@ -383,41 +440,6 @@ impl Reading {
     }
 }
 
-/// What a notification is, by the worst that it says of any recipient.
-fn kind_of(report: &Report) -> Kind {
-    let any = |outcomes: &[Outcome]| {
-        let mut recipients = report.recipients.iter();
-        recipients.any(|r| outcome(r).is_some_and(|o| outcomes.contains(&o)))
-    };
-    if any(&[Outcome::Failed, Outcome::Expired]) {
-        Kind::Bounce
-    } else if any(&[Outcome::Deferred]) {
-        Kind::Delay
-    } else if any(&[Outcome::Delivered, Outcome::Relayed]) {
-        Kind::Delivered
-    } else {
-        Kind::None
-    }
-}
-
-/// What became of a recipient. A failure is one of the mailbox only with a permanent status: Postfix
-/// reports a message that grew too old as `failed` with the 4.x of its last attempt.
-fn outcome(recipient: &dsn::Recipient) -> Option<Outcome> {
-    let reply = recipient.diagnostic.as_ref().map(Diagnostic::reply);
-    let status = recipient.status.or_else(|| reply.as_ref().and_then(|r| r.status));
-    let class = status.map(super::status::EnhancedStatus::class);
-    let code = reply.and_then(|r| r.code);
-    match (recipient.action, class) {
-        (Some(Action::Failed), Some(Class::Persistent)) => Some(Outcome::Expired),
-        (Some(Action::Failed), None) if code.is_some_and(|c| c.is_transient()) => Some(Outcome::Expired),
-        (Some(Action::Failed), _) | (None, Some(Class::Permanent)) => Some(Outcome::Failed),
-        (Some(Action::Delayed), _) | (None, Some(Class::Persistent)) => Some(Outcome::Deferred),
-        (Some(Action::Delivered), _) | (None, Some(Class::Success)) => Some(Outcome::Delivered),
-        (Some(Action::Relayed | Action::Expanded), _) => Some(Outcome::Relayed),
-        (None, None) => None,
-    }
-}
-
 fn registrable(domain: &str) -> Option<String> {
     let domain = canonical_domain(domain.trim_end_matches('>'))?;
     psl::domain_str(&domain).map(str::to_owned)
@@ -436,10 +458,14 @@ fn bare(text: &str) -> Option<String> {
 
 /// Blind to line ends and to empty lines at the end, which differ between LMTP, Maildir and mbox.
 fn digest(body: &[u8]) -> [u8; 32] {
+    let body = body.trim_ascii_end();
     let mut hash = Sha256::new();
-    for run in body.trim_ascii_end().split(|&b| b == b'\r') {
-        hash.update(run);
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\r', body) {
+        hash.update(&body[start..end]);
+        start = end + 1;
     }
+    hash.update(&body[start..]);
     hash.finalize().into()
 }
 

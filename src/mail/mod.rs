@@ -5,6 +5,7 @@ pub mod address;
 pub mod arf;
 pub mod dsn;
 pub mod event;
+mod field;
 pub mod formats;
 mod html;
 pub mod letter;

@@ -100,9 +100,16 @@ fn token(text: &str) -> Option<(Token<'_>, &str)> {
             Some((Token::Comment(inner), rest))
         }
         _ => {
-            let end = text
-                .find(|c: char| c.is_whitespace() || matches!(c, ';' | '('))
-                .unwrap_or(text.len());
+            let ends = |b: u8| matches!(b, b' ' | b'\t'..=b'\r' | b';' | b'(');
+            // Octet by octet up to what may be a blank beyond ASCII.
+            let plain = text.bytes().position(|b| ends(b) || !b.is_ascii());
+            let end = match plain {
+                Some(at) if !text.as_bytes()[at].is_ascii() => text[at..]
+                    .find(|c: char| c.is_whitespace() || matches!(c, ';' | '('))
+                    .map_or(text.len(), |length| at + length),
+                Some(at) => at,
+                None => text.len(),
+            };
             Some((Token::Word(&text[..end]), &text[end..]))
         }
     }

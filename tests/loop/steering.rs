@@ -204,7 +204,7 @@ fn a_421_holds_its_lane_and_no_other() {
         .unwrap();
     assert!(all.iter().all(|address| tally.times_accepted(address) == 1));
     stage.postfix.wait_for_empty_queue(WITHIN).unwrap();
-    assert!(stage.nixie.status().unwrap().contains("google from lab: open"));
+    assert!(stage.nixie.status().unwrap().contains("google from lab: limited"));
 }
 
 /// Promise 5: what is nobody's dead mailbox suppresses nobody, and is shown with its cause.

@@ -1,6 +1,6 @@
 //! What judgement means, in sentences for people: causes, kinds of causes, scopes, and what comes of them.
 
-use crate::engine::throttle::Limits;
+use crate::engine::throttle::{Kind, Limits};
 use crate::engine::verdict::{Cause, Remedy, Scope, Verdict};
 use std::time::Duration;
 
@@ -98,7 +98,20 @@ pub fn action(verdict: &Verdict, limits: Limits, lane: &str) -> String {
             "Suppresses nobody for this once: it is kept as evidence against the address.".to_owned()
         }
         (Remedy::Throttle, _) if !verdict.permanent => {
-            let hold = verdict.hold.unwrap_or(limits.default_hold).min(limits.max_hold);
+            let named = verdict.hold.map(|hold| hold.min(limits.max_hold));
+            let hold = match (named, Kind::of(verdict.cause)) {
+                (_, Kind::PerConnection) => {
+                    return "Nothing: Postfix reconnects by itself. Suppresses nobody.".to_owned();
+                }
+                (Some(hold), _) => hold,
+                (None, Kind::Reputation) => limits.default_hold,
+                (None, Kind::Rate | Kind::Concurrency) => {
+                    return format!(
+                        "Pauses the lane {lane} for a moment, and goes on just below the pace that was \
+                         accepted. Suppresses nobody."
+                    );
+                }
+            };
             format!(
                 "Holds the lane {lane} for {}; twice as long each time it is said again before anything was \
                  delivered, up to {}. Suppresses nobody.",

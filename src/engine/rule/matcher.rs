@@ -7,7 +7,7 @@
 //! automaton spends its time on building states.
 //!
 //! What is found is exactly what the patterns say: the words are a necessary condition, and the tests
-//! compare with the plain way ([`super::plain`]). Time is linear in the text for each candidate. Memory
+//! compare with the plain way ([`super::reference`]). Time is linear in the text for each candidate. Memory
 //! grows with the rules only: a pattern is compiled when it is first a candidate, and then kept.
 
 use super::automaton::Automaton;

@@ -5,7 +5,7 @@ use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
 use std::fmt;
 
-pub(super) mod plain;
+pub(super) mod piece;
 
 /// Codes: `550`, `55x`, `5xx`, or `none` for a reply without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

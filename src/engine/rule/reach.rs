@@ -18,7 +18,7 @@
 //!
 //! Rules of an operator are no reason to refuse those shipped: to outdo them is what they are for.
 
-use super::{Rule, RuleError, RuleSet, pattern::plain};
+use super::{Rule, RuleError, RuleSet, pattern::piece};
 use crate::engine::classify::classify;
 use crate::engine::normal::folded;
 use crate::mail::reply::{Reply, ReplyCode};
@@ -196,14 +196,14 @@ impl<'a> Reach<'a> {
 impl Text {
     fn new(text: &str) -> Self {
         let pattern = folded(text).to_lowercase();
-        let alternatives = plain::alternatives(text);
-        let strings = plain::strings(text, MOST_STRINGS);
+        let alternatives = piece::alternatives(text);
+        let strings = piece::strings(text, MOST_STRINGS);
         // A pattern that can be written out needs one of its strings as a whole.
         let needs = match strings.is_empty() {
             false => strings.iter().map(|string| vec![string.clone()]).collect(),
             true => alternatives
                 .iter()
-                .map(|alternative| plain::needed(alternative))
+                .map(|alternative| piece::needed(alternative))
                 .collect(),
         };
         Self {

@@ -16,7 +16,7 @@ pub enum Policy {
     /// A configured rate (a fifth above the limit, which is a good guess), and a tenth of it from a refusal
     /// until nothing was refused for ten minutes.
     Tenth,
-    /// A rule table: the same configured rate; a refusal stops everything for a fixed time.
+    /// A rule table: as fast as its connections allow; a refusal stops everything for a fixed time.
     Table {
         /// For how many minutes.
         minutes: u32,
@@ -92,8 +92,8 @@ impl Sender {
     pub(super) fn new(policy: Policy, connections: u32, limit: f64, hold: Option<Duration>) -> Self {
         let epoch = Timestamp::UNIX_EPOCH;
         let usual = match policy {
-            Policy::Nixie | Policy::Postfix => f64::INFINITY,
-            Policy::Tenth | Policy::Table { .. } => limit * CONFIGURED,
+            Policy::Tenth => limit * CONFIGURED,
+            Policy::Nixie | Policy::Postfix | Policy::Table { .. } => f64::INFINITY,
         };
         Self {
             policy,

@@ -96,6 +96,7 @@ pub struct Provider {
     used: f64,
     hour: f64,
     connections: u32,
+    busy: u32,
     met: HashMap<u64, f64>,
 }
 
@@ -121,6 +122,7 @@ impl Provider {
             used: 0.0,
             hour: 0.0,
             connections: scenario.limit as u32,
+            busy: 0,
             met: HashMap::new(),
         }
     }
@@ -153,10 +155,18 @@ impl Provider {
         (self.model == Model::Tarpit).then_some(SLOW)
     }
 
-    /// Its answer to an attempt for a message, with so many connections open (this one included).
-    pub fn attempt(&mut self, at: f64, message: u64, connections: u32) -> Answer {
+    /// A connection is opened: whether there is room for it. One that is refused takes none.
+    pub fn connect(&mut self) -> bool {
+        let room = self.model != Model::Concurrency || self.busy < self.connections;
+        self.busy += u32::from(room);
+        room
+    }
+
+    /// Its answer to an attempt for a message, over a connection for which there was room or not.
+    pub fn attempt(&mut self, at: f64, message: u64, room: bool) -> Answer {
+        self.busy -= u32::from(room);
         match self.model {
-            Model::Concurrency if connections > self.connections => return Answer::TooMany,
+            Model::Concurrency if !room => return Answer::TooMany,
             Model::Concurrency => return Answer::Taken,
             Model::Quota => return self.by_the_hour(at),
             Model::Outage if self.limit(at) == 0.0 => {

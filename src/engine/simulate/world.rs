@@ -25,7 +25,7 @@ enum What {
     /// Look whether something can be sent.
     Wake,
     /// An attempt reaches the provider.
-    Reach { message: u64 },
+    Reach { message: u64, room: bool },
     /// The connection is closed: it was answered.
     Close { message: u64, answer: u8 },
     /// An answer is logged.
@@ -101,7 +101,7 @@ impl World {
                         self.wake = u64::MAX;
                     }
                 }
-                What::Reach { message } => self.reach(message),
+                What::Reach { message, room } => self.reach(message, room),
                 What::Close { message, answer } => self.close(message, answer),
                 What::Log { message, answer } => self.log(message, ANSWERS[usize::from(answer)]),
                 What::Due { message } => self.again.push_back(message),
@@ -144,7 +144,8 @@ impl World {
             });
             self.open += 1;
             let reached = self.now + self.chance.within(QUICK.0, QUICK.1);
-            self.at(reached, What::Reach { message });
+            let room = self.provider.connect();
+            self.at(reached, What::Reach { message, room });
         }
     }
 
@@ -153,8 +154,8 @@ impl World {
         self.sender.connections() == 0
     }
 
-    fn reach(&mut self, message: u64) {
-        let answer = self.provider.attempt(self.now, message, self.open);
+    fn reach(&mut self, message: u64, room: bool) {
+        let answer = self.provider.attempt(self.now, message, room);
         self.tally.answered(self.now, answer);
         let answer = ANSWERS.iter().position(|a| *a == answer).unwrap_or(0) as u8;
         match self.provider.stalls() {

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 /// A signal is obeyed at least for so long after it was said, however short its pause: the log may lag.
 const OBEYED: SignedDuration = SignedDuration::from_secs(60);
 /// While a lane recovers, so many attempts a second at most, one connection.
-const RECOVERING_RATE: f64 = 1.0;
+const RECOVERING_RATE: f64 = 4.0;
 
 /// The state of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -143,10 +143,7 @@ impl Lane {
     pub fn state_at(&self, now: Timestamp) -> State {
         match self.state {
             State::Held { until } if until <= now => State::Recovering {
-                rate: self
-                    .law
-                    .rate()
-                    .map_or(RECOVERING_RATE, |r| r.min(RECOVERING_RATE)),
+                rate: self.law.rate().map_or(1.0, |rate| rate.min(RECOVERING_RATE)),
             },
             state => state,
         }

@@ -30,14 +30,14 @@
 //!
 //! How far a probe went over the estimate before it was refused tells whether there is more: a provider with
 //! a burst takes that much at once and no more. So the excess is compared with the burst seen before: within
-//! half as much again, the estimate stands, and the next probe waits twice as long (20 s, then up to 640 s);
+//! half as much again, the estimate stands, and the next probe waits twice as long (20 s, then up to 700 s);
 //! beyond it, the lane takes the higher rate at its word, and if that is refused, has learned a larger
 //! burst, and the old estimate is restored ([`Leap`]).
 //!
 //! # How often
 //! One refusal in a hundred attempts is the most that is tolerable. Each answer allows 0.009 of a refusal, each
 //! refusal costs one, and a probe needs one in hand: so a lane at 10 a minute probes every 11 minutes, and a
-//! faster one as soon as its patience ends. This is what bounds both: 640 s of patience and two minutes of
+//! faster one as soon as its patience ends. This is what bounds both: 700 s of patience and two minutes of
 //! probe find a doubled limit within 15 minutes, from 10 a minute upward; below, the refusals win.
 //!
 //! # Never
@@ -84,17 +84,19 @@ const GENTLE_CUT: f64 = 0.995;
 const HALF: f64 = 0.5;
 /// Passes from which it is good to a third of a percent: finer than the creep upward.
 const PLENTY: f64 = 300.0;
+/// An estimate that a probe raises by more than this is still on the move, and probed again soon.
+const MOVING: f64 = 1.02;
 /// By how much an estimate creeps up with each probe that did not find it too low.
 const CREEP: f64 = 0.01;
 /// The rate at which an unknown limit is sought first, a second.
 const FIRST_RATE: f64 = 1.0;
 /// How long an estimate is left alone, in seconds: at first, and at most while probes are cheap.
 const FIRST_PATIENCE: f64 = 20.0;
-const MOST_PATIENCE: f64 = 640.0;
+const MOST_PATIENCE: f64 = 700.0;
 /// How many refusals each answer allows: with what else happens, one in a hundred is not exceeded.
 const ALLOWED: f64 = 0.009;
 /// The most refusals that can be owed, and saved.
-const MOST_OWED: f64 = 12.0;
+const MOST_OWED: f64 = 24.0;
 const MOST_SAVED: f64 = 2.0;
 /// What a refusal takes away where each costs a long hold.
 const COSTLY_CUT: f64 = 0.9;
@@ -105,8 +107,10 @@ const AS_BEFORE: f64 = 0.9;
 /// From so many seconds on a named hold is a rest that fills the provider's allowance.
 const LONG_HOLD: f64 = 60.0;
 /// The shortest pause, in seconds, and in messages of the estimated limit.
-const PAUSE_SECONDS: f64 = 2.0;
+const PAUSE_SECONDS: f64 = 0.5;
 const PAUSE_MESSAGES: f64 = 1.5;
+/// The pause while no limit is known, in seconds.
+const UNKNOWN_PAUSE: f64 = 2.0;
 /// A pause outlasts the latest answer that was seen by so much; what was seen fades with each pause.
 const LAG_PAUSE: f64 = 1.25;
 const LAG_FADES: f64 = 0.97;
@@ -310,7 +314,9 @@ impl Law {
         if hold >= LONG_HOLD {
             self.mark = None;
         }
-        let pause = self.limit.map_or(0.0, |limit| PAUSE_MESSAGES / limit);
+        // A leap may have been too far: the pause is that of the rate which was sure.
+        let sure = self.leap.map(|leap| leap.from).or(self.limit);
+        let pause = sure.map_or(UNKNOWN_PAUSE, |limit| PAUSE_MESSAGES / limit);
         pause.max(PAUSE_SECONDS).max(self.lag * LAG_PAUSE)
     }
 
@@ -492,10 +498,14 @@ impl Law {
         }
         self.leap = None;
         self.burst = excess.max(self.burst * 0.9);
-        self.patience = (self.patience * 2.0).clamp(FIRST_PATIENCE, MOST_PATIENCE);
         let (most, n) = self.measured(at).unwrap_or((limit, 0.0));
         let creep = if n >= PLENTY { limit * (1.0 + CREEP) } else { limit };
         let confirmed = most.max(creep).min(limit * 1.05);
+        self.patience = if confirmed > limit * MOVING {
+            FIRST_PATIENCE
+        } else {
+            (self.patience * 2.0).clamp(FIRST_PATIENCE, MOST_PATIENCE)
+        };
         self.good = confirmed;
         confirmed
     }

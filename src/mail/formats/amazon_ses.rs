@@ -284,5 +284,5 @@ fn mta(name: &str) -> Option<String> {
 
 fn bare(id: &str) -> String {
     let id = id.trim().trim_start_matches('<').trim_end_matches('>');
-    crate::mail::dsn::clean(id.as_bytes())
+    crate::mail::field::clean(id.as_bytes()).into_owned()
 }

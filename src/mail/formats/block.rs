@@ -2,7 +2,7 @@
 
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Diagnostic, Recipient};
-use crate::mail::letter::{header, unfolded};
+use crate::mail::field::{header, unfolded};
 use crate::mail::reply::Reply;
 
 /// The first mailbox in a text: in `<>`, or a bare word with an `@`; punctuation around it is no part.

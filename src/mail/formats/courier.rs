@@ -4,7 +4,7 @@
 use super::Format;
 use super::block;
 use super::label::has;
-use super::transcript::command_sent;
+use super::quoted::command_sent;
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;

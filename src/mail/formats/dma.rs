@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::transcript::command;
+use super::quoted::command;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 

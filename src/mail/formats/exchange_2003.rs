@@ -6,7 +6,7 @@
 //! Beside a delivery status (RFC 3464), which these servers write without a Diagnostic-Code, the reply in the
 //! angle brackets is all there is.
 
-use super::{Format, block, phrase};
+use super::{Format, block, quoted};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -112,7 +112,7 @@ fn recipient(address: Address, said: &str, undelivered: bool) -> Option<Recipien
         .or_else(|| msexch.find(")\n"))
         .map_or("", |at| msexch[at + 2..].trim());
     let words = first_paragraph(words);
-    if phrase::begins_reply(words) {
+    if quoted::says_reply(words) {
         return Some(block::failed(address, words));
     }
     Some(block::failed(address, &format!("{sentence}: {words}")))

@@ -9,7 +9,7 @@
 use super::Format;
 use super::block;
 use super::label::{has, head, speaks};
-use super::transcript::{command, find_reply};
+use super::quoted::{command, find_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;

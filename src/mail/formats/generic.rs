@@ -15,10 +15,11 @@ mod wording;
 use super::{Format, block};
 use crate::mail::address::{Address, AddressKey, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
-use crate::mail::letter::{Letter, header, is_header_only, unfolded};
+use crate::mail::field::{header, unfolded};
+use crate::mail::letter::{Letter, is_header_only};
 use crate::mail::reply::Reply;
 use crate::mail::status::Class;
-use mail_parser::MessagePart;
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
@@ -280,14 +281,15 @@ fn strangers(letter: &Letter<'_>) -> HashSet<AddressKey> {
 }
 
 /// A field of the returned mail's header.
-fn returned(letter: &Letter<'_>, name: &'static str) -> Option<String> {
+fn returned<'a>(letter: &'a Letter<'_>, name: &'static str) -> Option<Cow<'a, str>> {
     let text = letter.returned().map(str::as_bytes);
     let part = || {
         letter
             .parts()
             .find(|part| part.is_message() || is_header_only(part))
     };
-    let text = text.or_else(|| part().map(MessagePart::contents))?;
+    let contents = |part| letter.left_out(part).unwrap_or_else(|| part.contents());
+    let text = text.or_else(|| part().map(contents))?;
     let named = header(text).find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()));
     named.map(|(_, content)| unfolded(content))
 }

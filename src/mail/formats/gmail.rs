@@ -6,7 +6,7 @@
 //! what was said is the last paragraph after a line that ends in a colon. A delay tells itself by the
 //! subject, which is never translated.
 
-use super::{Format, block, phrase};
+use super::{Format, block, phrase, quoted};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
@@ -98,7 +98,7 @@ fn inner(details: &str) -> Option<&str> {
     details
         .split_once("): ")
         .map(|(_, rest)| rest)
-        .filter(|rest| phrase::begins_reply(rest))
+        .filter(|rest| quoted::says_reply(rest))
 }
 
 /// The reply without what Google repeats or adds: `550 550 5.1.1 no (state 14).`
@@ -106,7 +106,7 @@ fn once(reply: &str) -> String {
     let mut text = reply.split_whitespace().collect::<Vec<_>>().join(" ");
     let repeated = text
         .get(..8)
-        .is_some_and(|t| phrase::begins_reply(t) && t.get(..4) == t.get(4..));
+        .is_some_and(|t| quoted::says_reply(t) && t.get(..4) == t.get(4..));
     if repeated {
         text.drain(..4);
     }

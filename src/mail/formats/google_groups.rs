@@ -5,7 +5,7 @@
 //! is the same in every language: Google's daemon writes, signs as Google Groups, and names the group in
 //! `X-Failed-Recipients`. What was said is given in English, so that one rule knows it.
 
-use super::{Format, block};
+use super::{Format, block, quoted};
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -27,7 +27,7 @@ const SAID: &str = "The group you tried to contact may not exist, or you may not
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let words = letter.words();
     // A bounce with a server's reply links to the help pages as well; that one is Gmail's.
-    if super::phrase::reply_line(words).is_some() || words.contains("Technical details of") {
+    if quoted::reply_line(words).is_some() || words.contains("Technical details of") {
         return None;
     }
     let named = letter.fields("X-Failed-Recipients").collect::<Vec<_>>().join(",");

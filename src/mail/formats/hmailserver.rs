@@ -4,7 +4,7 @@
 use super::Format;
 use super::block;
 use super::label::value_of;
-use super::transcript::{command, command_sent};
+use super::quoted::{command, command_sent};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 

@@ -3,7 +3,7 @@
 //! or a transcript of the SMTP session). The Japanese above the English comes in a charset that many gateways
 //! spoil, so only the English is read.
 
-use super::{Format, block, phrase};
+use super::{Format, block, phrase, quoted};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -130,14 +130,14 @@ fn recipient(address: Address, above: &str, below: &str) -> Recipient {
         .collect();
     let answer = spoken
         .iter()
-        .position(|line| phrase::begins_reply(line.trim_start_matches(['<', ' '])));
+        .position(|line| quoted::says_reply(line.trim_start_matches(['<', ' '])));
     let Some(answer) = answer else {
         let below = spoken.join(" ");
         let said = if above.is_empty() { below.as_str() } else { above };
         return block::failed(address, said);
     };
     let asked = spoken[..answer].iter().rfind(|line| line.starts_with(">>>"));
-    let command = asked.and_then(|line| phrase::command(line.trim_start_matches(['>', ' '])));
+    let command = asked.and_then(|line| quoted::command_first(line.trim_start_matches(['>', ' '])));
     let reply = spoken[answer].trim_start_matches(['<', ' ']);
     phrase::answered(block::failed(address, reply), command)
 }

@@ -4,7 +4,7 @@
 use super::Format;
 use super::block;
 use super::label::value_of;
-use super::transcript::reply_in;
+use super::quoted::reply_in;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 

@@ -4,7 +4,7 @@
 use super::Format;
 use super::block;
 use super::label::has;
-use super::transcript::{command, is_reply};
+use super::quoted::{command, is_reply};
 use crate::mail::dsn::{Action, Diagnostic, Recipient, Report};
 use crate::mail::letter::Letter;
 

@@ -62,10 +62,11 @@ pub mod zoho;
 mod block;
 mod label;
 mod phrase;
+mod quoted;
 mod session;
-mod transcript;
 
-use super::dsn::{self, Report};
+use super::dsn::Report;
+use super::field;
 use super::letter::Letter;
 pub use phrase::peel_recipient;
 
@@ -178,7 +179,7 @@ fn clean(report: &mut Report) {
         if let Some(diagnostic) = &mut recipient.diagnostic
             && diagnostic.text.contains(char::is_control)
         {
-            diagnostic.text = dsn::clean(diagnostic.text.as_bytes());
+            diagnostic.text = field::clean(diagnostic.text.as_bytes()).into_owned();
         }
     }
 }

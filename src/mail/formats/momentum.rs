@@ -2,7 +2,7 @@
 //! automatically by the mail system (ecelerity).`, then `>>> ann@x.test (reading RCPT TO response): 550 5.1.1 no`
 //! for each recipient.
 
-use super::{Format, block, phrase};
+use super::{Format, block, phrase, quoted};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -41,7 +41,7 @@ fn recipient(entry: &str, late: bool) -> Option<Recipient> {
     let command = match context {
         // The answer to the dot that ends the mail.
         "confirmation" => Some("end of DATA"),
-        _ => phrase::command(context),
+        _ => quoted::command_first(context),
     };
     let failed = if late {
         phrase::delayed(address, reply)

@@ -4,7 +4,7 @@
 use super::Format;
 use super::block;
 use super::label::paragraph_after;
-use super::transcript::command;
+use super::quoted::command;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 

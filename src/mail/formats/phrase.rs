@@ -1,10 +1,10 @@
-//! How notices of services and groupware say things: who is meant, which command was answered, and where in
-//! a sentence the server's own reply begins.
+//! How notices of services and groupware say things: who is meant, and what frames they set a server's reply in.
 //!
 //! Everything here looks at one line or one paragraph, in linear time, and declines with `None`.
 
 use super::block;
 use super::label::has;
+use super::quoted::{command_first, says_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient};
 use crate::mail::reply::{Reply, ReplyCode};
@@ -62,81 +62,6 @@ pub(super) fn below_mailboxes(text: &str) -> Vec<(Address, String)> {
     found
 }
 
-/// The command that a word or two names, in Postfix's terms; `None` where none is named.
-pub(super) fn command(words: &str) -> Option<&'static str> {
-    let words = words.trim_start_matches(['[', '(', '<', ' ']);
-    let starts = |name: &str| {
-        words
-            .get(..name.len())
-            .is_some_and(|w| w.eq_ignore_ascii_case(name))
-            && !words[name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
-    };
-    const NAMES: [(&str, &str); 20] = [
-        ("RCPT", "RCPT TO"),
-        ("RCPT_TO", "RCPT TO"),
-        ("MAIL", "MAIL FROM"),
-        ("MAIL_FROM", "MAIL FROM"),
-        ("end of DATA", "end of DATA"),
-        ("end of message", "end of DATA"),
-        ("END_OF_DATA", "end of DATA"),
-        ("EOM", "end of DATA"),
-        ("DOT", "end of DATA"),
-        ("TEXT", "end of DATA"),
-        ("transfer of mail text", "end of DATA"),
-        ("message content", "end of DATA"),
-        ("DATA", "DATA"),
-        ("BDAT", "end of DATA"),
-        ("EHLO", "EHLO"),
-        ("HELO", "HELO"),
-        ("STARTTLS", "STARTTLS"),
-        ("AUTH", "AUTH"),
-        ("greeting", "greeting"),
-        ("initial connection", "greeting"),
-    ];
-    let found = NAMES
-        .iter()
-        .find(|(name, _)| starts(name))
-        .map(|&(_, command)| command);
-    found.or_else(|| {
-        ["CONNECT", "INIT", "BANNER"]
-            .iter()
-            .any(|n| starts(n))
-            .then_some("greeting")
-    })
-}
-
-/// Where a reply begins in a text: at the start of a word where [`begins_reply`] holds.
-pub(super) fn reply_at(text: &str) -> Option<usize> {
-    let octets = text.as_bytes();
-    (0..octets.len())
-        .find(|&at| is_reply(&octets[at..]) && (at == 0 || b" \n\t'\";<#(:".contains(&octets[at - 1])))
-}
-
-/// Whether a text begins with a reply: three digits of a 4xx or 5xx, a blank or hyphen, and something more.
-pub(super) fn begins_reply(text: &str) -> bool {
-    is_reply(text.as_bytes())
-}
-
-fn is_reply(octets: &[u8]) -> bool {
-    matches!(
-        octets,
-        [b'4' | b'5', b'0'..=b'9', b'0'..=b'9', b' ' | b'-', _, ..]
-    )
-}
-
-/// The first reply that stands at the beginning of a line, to the end of the text.
-pub(super) fn reply_line(text: &str) -> Option<&str> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let indent = line.len() - line.trim_start().len();
-        if begins_reply(&line[indent..]) {
-            return text.get(at + indent..);
-        }
-        at += line.len();
-    }
-    None
-}
-
 /// What an Exim or Nemesis (GMX, IONOS) says of a server: `SMTP error from remote mail server after RCPT
 /// TO:<…>: host NAME [IP]: 550 …`, `SMTP error from remote server for TEXT command, host: NAME (IP) reason: …`.
 #[derive(Debug, PartialEq, Eq)]
@@ -172,7 +97,7 @@ pub(super) fn smtp_error(text: &str) -> Option<SmtpError<'_>> {
 }
 
 fn command_after_article(words: &str) -> Option<&'static str> {
-    command(words.strip_prefix("pipelined ").unwrap_or(words))
+    command_first(words.strip_prefix("pipelined ").unwrap_or(words))
 }
 
 /// Peels the frame off a reply that a gateway has put its own words around: `5.1.0 - Unknown address error
@@ -189,7 +114,7 @@ fn domino(text: &str) -> Option<String> {
         .trim_start_matches("Permanent Error")
         .trim_start_matches("Transient Error");
     let reply = reply.trim_start();
-    (begins_reply(reply)).then(|| reply.to_owned())
+    (says_reply(reply)).then(|| reply.to_owned())
 }
 
 fn ironport(text: &str) -> Option<String> {
@@ -208,7 +133,7 @@ fn angled(text: &str) -> Option<String> {
     let inner = text.trim_end().strip_suffix('>')?;
     let open = inner.rfind('<')?;
     let inner = &inner[open + 1..];
-    (begins_reply(inner)).then(|| inner.to_owned())
+    (says_reply(inner)).then(|| inner.to_owned())
 }
 
 /// Peels the reply of a recipient, where it is framed. The status within is the server's; the one without is
@@ -321,15 +246,6 @@ mod tests {
         ] {
             assert_eq!(peel(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn replies_begin_where_a_code_does() {
-        assert_eq!(reply_at("returned '550 5.1.1 x'"), Some(10));
-        assert_eq!(reply_at("in 550 ways? no: 1550 or 55 0"), Some(3));
-        assert_eq!(reply_at("é 2550 550."), None);
-        assert_eq!(reply_line("was:\n 550 no\n"), Some("550 no\n"));
-        assert_eq!(reply_line("was 550 no\n"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Format;
 use super::block;
 use super::label::{has, speaks};
 use super::postfix::parse_reason;
-use super::transcript::{command_sent, is_reply};
+use super::quoted::{command_sent, is_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;

@@ -9,7 +9,7 @@
 use super::Format;
 use super::block;
 use super::label::speaks;
-use super::transcript::{command, is_reply, reply_in, status_within};
+use super::quoted::{command, is_reply, reply_in, status_within};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;

@@ -2,7 +2,7 @@
 //! mx.x.test:[IP] : 550 5.1.1 no in RCPT TO` for each recipient. The delivery status (RFC 3464) beside it may have
 //! `Action: expired` and an empty status.
 
-use super::{Format, block, phrase};
+use super::{Format, block, phrase, quoted};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -24,7 +24,7 @@ fn recipient(line: &str) -> Option<Recipient> {
     let (who, said) = line.split_once("> : ")?;
     let address = block::mailbox(who.rsplit_once('<')?.1)?;
     let (said, command) = match said.trim_end().rsplit_once(" in ") {
-        Some((rest, words)) => match phrase::command(words) {
+        Some((rest, words)) => match quoted::command_first(words) {
             Some(command) => (rest, Some(command)),
             None => (said, None),
         },
@@ -35,8 +35,9 @@ fn recipient(line: &str) -> Option<Recipient> {
         step.split_once(":[")
             .map(|(host, _)| host.trim().to_ascii_lowercase())
     });
-    let reply =
-        phrase::reply_at(said).map_or_else(|| said.rsplit(" : ").next().unwrap_or(said), |at| &said[at..]);
+    let reply = quoted::find_reply(said)
+        .filter(|&at| quoted::says_reply(&said[at..]))
+        .map_or_else(|| said.rsplit(" : ").next().unwrap_or(said), |at| &said[at..]);
     let failed = phrase::answered(block::failed(address, reply), command);
     Some(Recipient {
         remote_mta: host,

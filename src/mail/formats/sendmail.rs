@@ -11,8 +11,8 @@
 use super::Format;
 use super::block;
 use super::label::speaks;
+use super::quoted::status_within;
 use super::session::{Exchange, Session};
-use super::transcript::status_within;
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;

@@ -6,7 +6,7 @@
 //! TO. Only failures (4xx, 5xx) are kept.
 
 use super::block;
-use super::transcript::{command_sent, is_reply, reply_in};
+use super::quoted::{command_sent, is_reply, reply_in};
 use crate::mail::address::{Address, AddressKey, LocalPart};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

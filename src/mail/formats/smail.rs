@@ -1,7 +1,7 @@
 //! Smail 3, as T-Online and others ran it: blocks under rules of dashes, `|--- Message log follows: ---|` and
 //! `|--- Failed addresses follow: ---|`, where ` <ann@x.test> ... reason` stands for each recipient.
 
-use super::{Format, block, phrase};
+use super::{Format, block, quoted};
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -25,6 +25,8 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
 
 fn recipient(line: &str) -> Option<Recipient> {
     let (who, said) = line.split_once("...")?;
-    let reply = phrase::reply_at(said).map_or(said.trim(), |at| &said[at..]);
+    let reply = quoted::find_reply(said)
+        .filter(|&at| quoted::says_reply(&said[at..]))
+        .map_or(said.trim(), |at| &said[at..]);
     Some(block::failed(block::address(who)?, reply))
 }

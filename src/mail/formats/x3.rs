@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::transcript::{command, find_reply};
+use super::quoted::{command, find_reply};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;

@@ -3,7 +3,7 @@
 //! address(es).`), a paragraph `<address>:` for each recipient, with `Remote host said:` and the command
 //! answered in brackets at the end, and a copy below.
 
-use super::{Format, block, phrase};
+use super::{Format, block, phrase, quoted};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -38,7 +38,7 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
 fn recipient(address: Address, said: &str) -> Recipient {
     let said = said.trim();
     let (said, command) = match said.strip_suffix(']').and_then(|s| s.rsplit_once('[')) {
-        Some((rest, inner)) => match phrase::command(inner) {
+        Some((rest, inner)) => match quoted::command_first(inner) {
             Some(command) => (rest.trim_end(), Some(command)),
             None => (said, None),
         },

@@ -2,8 +2,9 @@
 
 use super::super::address::{Address, LocalPart};
 use super::super::arf::FeedbackReport;
-use super::super::dsn::{self, Diagnostic, Report, clean};
+use super::super::dsn::{self, Diagnostic, Report};
 use super::super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use super::super::field::clean;
 use super::super::formats::postfix::parse_reason;
 use super::super::reply::Reply;
 use super::original::Origin;
@@ -20,19 +21,19 @@ pub(super) struct Frame<'a> {
     source: Source,
     at: Timestamp,
     own: bool,
-    origin: Origin,
+    origin: Origin<'a>,
 }
 
 impl<'a> Frame<'a> {
     pub(super) fn new(
         reading: &'a Reading,
-        envelope: Envelope<'_>,
+        envelope: Envelope<'a>,
         source: Source,
         received_at: Timestamp,
     ) -> Self {
         let envelope_sender = envelope.sender.or(reading.return_path.as_deref());
         let own = is_own(reading, envelope_sender);
-        let return_path = envelope.recipient.map(|r| clean(r.as_bytes()));
+        let return_path = envelope.recipient.map(|r| clean(r.as_bytes()).into_owned());
         let returned = reading.returned.as_ref();
         Self {
             reading,
@@ -142,7 +143,9 @@ impl<'a> Frame<'a> {
 /// but for the postmaster's copies; Postfix garbles one beyond ASCII in `X-Postfix-Sender`.
 fn sender(reading: &Reading, envelope: Envelope<'_>, own: bool) -> Option<String> {
     if own && envelope.sender.is_some_and(|s| unbracket(s).is_empty()) && envelope.recipient.is_some() {
-        return envelope.recipient.map(|r| clean(unbracket(r).as_bytes()));
+        return envelope
+            .recipient
+            .map(|r| clean(unbracket(r).as_bytes()).into_owned());
     }
     let returned = reading.returned.as_ref().and_then(|r| r.return_path.clone());
     let report = reading.report.as_ref().filter(|_| own);

@@ -11,21 +11,31 @@ use super::{Envelope, Reading};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::dsn;
 use crate::mail::verp::Verp;
+use std::cell::OnceCell;
 
 /// What a report says of the addresses mailed, for all its recipients.
-pub(super) struct Origin {
+pub(super) struct Origin<'a> {
+    reading: &'a Reading,
+    envelope: Envelope<'a>,
+    own: bool,
     verp: Option<Verp>,
-    /// The addresses that the envelope of the returned mail held, by its traces, best first.
-    traces: Vec<Address>,
-    /// The addresses in the `To` of the returned mail.
-    named: Vec<Address>,
+    /// What the returned mail tells, which is asked for only where nothing surer does.
+    returned: OnceCell<Told>,
     /// Whether the report is about one recipient: a path or a header says nothing of which of several.
     alone: bool,
 }
 
-impl Origin {
-    /// Looks at a report. One that our own MTA made names the original address itself.
-    pub(super) fn of(reading: &Reading, envelope: Envelope<'_>, own: bool) -> Self {
+/// Whom the returned mail names.
+struct Told {
+    /// The addresses that its envelope held, by its traces, best first.
+    traces: Vec<Address>,
+    /// The addresses in its `To`.
+    named: Vec<Address>,
+}
+
+impl<'a> Origin<'a> {
+    /// Looks at a report.
+    pub(super) fn of(reading: &'a Reading, envelope: Envelope<'a>, own: bool) -> Self {
         let recipients = reading
             .report
             .as_ref()
@@ -35,26 +45,37 @@ impl Origin {
             None => reading.addressed.iter().find_map(|to| Verp::decode(to)),
         };
         Self {
+            reading,
+            envelope,
+            own,
             verp,
-            traces: if own {
-                Vec::new()
-            } else {
-                traces(reading, envelope)
-            },
-            named: if own { Vec::new() } else { named(reading) },
+            returned: OnceCell::new(),
             alone: recipients == 1,
         }
+    }
+
+    /// What the returned mail tells. A report that our own MTA made names the original address itself.
+    fn told(&self) -> &Told {
+        self.returned.get_or_init(|| match self.own {
+            true => Told {
+                traces: Vec::new(),
+                named: Vec::new(),
+            },
+            false => Told {
+                traces: traces(self.reading, self.envelope),
+                named: named(self.reading),
+            },
+        })
     }
 
     /// The address that we mailed for a recipient, where anything tells.
     pub(super) fn address(&self, recipient: &dsn::Recipient) -> Option<Address> {
         let told = recipient.original_recipient.as_ref();
         let tried = recipient.final_recipient.as_ref();
-        let returned = || self.traces.iter().chain(&self.named);
+        let returned = || self.told().traces.iter().chain(&self.told().named);
         let known = || {
-            told.into_iter()
-                .chain(tried)
-                .chain(returned().filter(|_| self.alone))
+            let returned = self.alone.then(returned).into_iter().flatten();
+            told.into_iter().chain(tried).chain(returned)
         };
         let confirmed = self.verp.as_ref().and_then(|verp| {
             let exact = verp
@@ -74,7 +95,7 @@ impl Origin {
         // The recipient that was tried is in the returned header: nobody forwarded it.
         let forwarded = !tried.is_some_and(|tried| returned().any(|a| same(a, tried)));
         exact
-            .or_else(|| self.traces.first().filter(|_| forwarded))
+            .or_else(|| self.told().traces.first().filter(|_| forwarded))
             .cloned()
     }
 }
@@ -90,16 +111,17 @@ fn traces(reading: &Reading, envelope: Envelope<'_>) -> Vec<Address> {
         .iter()
         .rev()
         .find_map(|hop| hop.recipient.as_deref());
-    let ours = reading.addressed.iter().map(String::as_str);
-    let ours = ours
-        .chain(envelope.recipient)
-        .chain(returned.return_path.as_deref());
-    let ours: Vec<Address> = ours.filter_map(|text| Address::parse(text).ok()).collect();
     let found = [hop, returned.recipient.as_deref()].into_iter().flatten();
+    let mut found: Vec<Address> = found.filter_map(|text| Address::parse(text).ok()).collect();
+    if !found.is_empty() {
+        let ours = reading.addressed.iter().map(String::as_str);
+        let ours = ours
+            .chain(envelope.recipient)
+            .chain(returned.return_path.as_deref());
+        let ours: Vec<Address> = ours.filter_map(|text| Address::parse(text).ok()).collect();
+        found.retain(|address| !ours.iter().any(|our| same(our, address)));
+    }
     found
-        .filter_map(|text| Address::parse(text).ok())
-        .filter(|address| !ours.iter().any(|our| same(our, address)))
-        .collect()
 }
 
 /// Whom the author named, unless that is the list which distributed the mail.

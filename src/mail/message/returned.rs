@@ -2,7 +2,8 @@
 
 use super::{bare, unbracket};
 use crate::mail::address::Address;
-use crate::mail::letter::{header, is_header_only, unfolded};
+use crate::mail::field::{header, unfolded};
+use crate::mail::letter::is_header_only;
 use crate::mail::received::Hop;
 use mail_parser::{MessagePart, PartType};
 
@@ -47,21 +48,27 @@ impl Returned {
     }
 
     /// Reads a header (RFC 5322 §2.2) for the few fields that matter here, in one pass.
-    fn of_header(text: &[u8]) -> Self {
+    pub(super) fn of_header(text: &[u8]) -> Self {
         let mut found = Self::default();
         for (name, content) in header(text) {
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             let first = |slot: &mut Option<String>| {
-                slot.get_or_insert_with(|| unfolded(content));
+                slot.get_or_insert_with(|| unfolded(content).into_owned());
             };
-            match &*name.to_ascii_lowercase() {
-                b"message-id" => first(&mut found.message_id),
-                b"return-path" => first(&mut found.return_path),
-                b"to" => first(&mut found.to),
-                b"x-original-to" => first(&mut found.recipient),
-                b"x-hmxmroriginalrecipient" => first(&mut found.complainant),
-                b"list-id" | b"list-post" => found.from_list = true,
-                b"received" => found.hops.push(Hop::parse(&unfolded(content))),
-                _ => {}
+            if is("Received") {
+                found.hops.push(Hop::parse(&unfolded(content)));
+            } else if is("Message-ID") {
+                first(&mut found.message_id);
+            } else if is("Return-Path") {
+                first(&mut found.return_path);
+            } else if is("To") {
+                first(&mut found.to);
+            } else if is("X-Original-To") {
+                first(&mut found.recipient);
+            } else if is("X-HmXmrOriginalRecipient") {
+                first(&mut found.complainant);
+            } else if is("List-Id") || is("List-Post") {
+                found.from_list = true;
             }
         }
         found.message_id = found.message_id.and_then(|id| bare(&id));

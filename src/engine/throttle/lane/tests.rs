@@ -184,7 +184,7 @@ fn a_hold_is_one_cut_however_many_signals_come() {
     hand.refused(Kind::Rate, None, 20.0).unwrap();
     let once = hand.lane.law.limit();
     for n in 0..50 {
-        assert_eq!(hand.refused(Kind::Rate, None, 20.0 + f64::from(n) * 0.03), None);
+        assert_eq!(hand.refused(Kind::Rate, None, 20.0 + f64::from(n) * 0.009), None);
     }
     assert_eq!(hand.lane.law.limit(), once);
     assert_eq!(hand.lane.signals, 53);

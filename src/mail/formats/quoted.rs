@@ -1,9 +1,43 @@
-//! What mail systems show of an SMTP session (RFC 5321): which command a phrase names, and where in a line
-//! the server's reply begins. Nothing is guessed: words that name no command name none.
+//! What notices quote of an SMTP session (RFC 5321): the command that was answered, sent in so many words or named
+//! in a phrase, and the server's reply, at its start or somewhere in a text. The only place that tells either.
+//! Nothing is guessed: words that name no command name none, and digits within a word or a number are no reply.
 
 use crate::mail::status::EnhancedStatus;
 
-/// Phrases and the command that they stand for, as Postfix names it; the first that occurs counts.
+/// The verbs that a session sends, and the commands that they are, as Postfix names them.
+const VERBS: [(&str, &str); 11] = [
+    ("MAIL", "MAIL FROM"),
+    ("RCPT", "RCPT TO"),
+    ("DATA", "DATA"),
+    ("BDAT", "BDAT"),
+    ("EHLO", "EHLO"),
+    ("HELO", "HELO"),
+    ("LHLO", "LHLO"),
+    ("STARTTLS", "STARTTLS"),
+    ("AUTH", "AUTH"),
+    ("RSET", "RSET"),
+    ("QUIT", "QUIT"),
+];
+
+/// Names that systems have for commands beside their verbs. They count only where words begin with them: in the
+/// midst of a phrase they may mean anything.
+const NAMES: [(&str, &str); 13] = [
+    ("end of data", "end of DATA"),
+    ("end of message", "end of DATA"),
+    ("end_of_data", "end of DATA"),
+    ("eom", "end of DATA"),
+    ("dot", "end of DATA"),
+    ("text", "end of DATA"),
+    ("transfer of mail text", "end of DATA"),
+    ("message content", "end of DATA"),
+    ("initial connection", "greeting"),
+    ("greeting", "greeting"),
+    ("banner", "greeting"),
+    ("connect", "greeting"),
+    ("init", "greeting"),
+];
+
+/// Phrases and the command that they stand for, wherever they occur; the first of them counts.
 const PHRASES: [(&str, &str); 37] = [
     ("end of data", "end of DATA"),
     ("end-of-data", "end of DATA"),
@@ -57,30 +91,32 @@ pub(super) fn command(phrase: &str) -> Option<&'static str> {
     named.map(|&(_, command)| command)
 }
 
-/// The command that a line of a session sends (`MAIL From:<…> SIZE=1`): its verb decides.
+/// The command that a line of a session sends (`MAIL From:<…> SIZE=1`): its verb decides, or the dot that ends
+/// the mail.
 #[must_use]
 pub(super) fn command_sent(line: &str) -> Option<&'static str> {
-    let line = line.trim_start();
-    let verb = line.split([' ', ':', '\t']).next()?;
-    const VERBS: [(&str, &str); 12] = [
-        ("MAIL", "MAIL FROM"),
-        ("RCPT", "RCPT TO"),
-        ("DATA", "DATA"),
-        ("BDAT", "BDAT"),
-        ("EHLO", "EHLO"),
-        ("HELO", "HELO"),
-        ("LHLO", "LHLO"),
-        ("STARTTLS", "STARTTLS"),
-        ("AUTH", "AUTH"),
-        ("RSET", "RSET"),
-        ("QUIT", "QUIT"),
-        (".", "end of DATA"),
-    ];
+    let verb = line.trim_start().split([' ', ':', '\t']).next()?;
+    if verb == "." {
+        return Some("end of DATA");
+    }
     let sent = VERBS.iter().find(|(known, _)| verb.eq_ignore_ascii_case(known));
     sent.map(|&(_, command)| command)
 }
 
-/// Whether a failure reply (4xx or 5xx) stands at the very start: three digits, then a blank, a hyphen or
+/// The command that words begin with, by its verb or another name (`RCPT_TO`, `[EOM]`, `transfer of mail text`).
+#[must_use]
+pub(super) fn command_first(words: &str) -> Option<&'static str> {
+    let words = words.trim_start_matches(['[', '(', '<', ' ']);
+    let begins = |name: &str| {
+        let front = words.get(..name.len());
+        front.is_some_and(|front| front.eq_ignore_ascii_case(name))
+            && !words[name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    let mut known = VERBS.iter().chain(&NAMES);
+    known.find(|(name, _)| begins(name)).map(|&(_, command)| command)
+}
+
+/// Whether a failure reply (4xx or 5xx) stands at the very start: three digits, then a blank, a hyphen, a colon or
 /// the end.
 #[must_use]
 pub(super) fn is_reply(text: &str) -> bool {
@@ -91,14 +127,20 @@ pub(super) fn is_reply(text: &str) -> bool {
         && matches!(bytes.get(3), None | Some(b' ' | b'-' | b':' | b'\n' | b'\t'))
 }
 
-/// Where the first failure reply begins: at the start of a word.
+/// Whether a failure reply stands at the very start and says more than its code.
+#[must_use]
+pub(super) fn says_reply(text: &str) -> bool {
+    is_reply(text) && text.len() > 4
+}
+
+/// Where the first failure reply begins: at the start of a word, or behind what introduces one.
 #[must_use]
 pub(super) fn find_reply(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(found) = memchr::memchr2(b'4', b'5', &bytes[at..]) {
         let start = at + found;
-        let fresh = start == 0 || b" \t\n:([<\"'".contains(&bytes[start - 1]);
+        let fresh = start == 0 || b" \t\n:;#([<\"'".contains(&bytes[start - 1]);
         if fresh && is_reply(&text[start..]) {
             return Some(start);
         }
@@ -111,6 +153,20 @@ pub(super) fn find_reply(text: &str) -> Option<usize> {
 #[must_use]
 pub(super) fn reply_in(text: &str) -> Option<&str> {
     find_reply(text).map(|at| &text[at..])
+}
+
+/// The first reply that stands at the beginning of a line and says something, to the end of the text.
+#[must_use]
+pub(super) fn reply_line(text: &str) -> Option<&str> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let indent = line.len() - line.trim_start().len();
+        if says_reply(&line[indent..]) {
+            return text.get(at + indent..);
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// An enhanced status that a text carries: as qmail writes it, `(#5.1.1)`, or bare between brackets.
@@ -146,6 +202,20 @@ mod tests {
         assert_eq!(command_sent("MAIL From:<data@x.test>"), Some("MAIL FROM"));
         assert_eq!(command_sent("."), Some("end of DATA"));
         assert_eq!(command_sent("Received"), None);
+        let table = [
+            ("RCPT_TO]", Some("RCPT TO")),
+            ("(MAIL FROM:<data@x.test>)", Some("MAIL FROM")),
+            ("end of DATA command", Some("end of DATA")),
+            ("END_OF_DATA", Some("end of DATA")),
+            ("TEXT command, host: x", Some("end of DATA")),
+            ("[BANNER]", Some("greeting")),
+            ("CONNECT", Some("greeting")),
+            ("dots", None),
+            ("the RCPT", None),
+        ];
+        for (words, expected) in table {
+            assert_eq!(command_first(words), expected, "{words}");
+        }
     }
 
     #[test]
@@ -157,10 +227,20 @@ mod tests {
             ("(550 x)", Some("550 x)")),
             ("421", Some("421")),
             ("250 ok", None),
+            ("returned '550 5.1.1 x'", Some("550 5.1.1 x'")),
+            (
+                "in 550 ways? no: 1550 or 55 0",
+                Some("550 ways? no: 1550 or 55 0"),
+            ),
+            ("smtp;550 no", Some("550 no")),
+            ("é 2550 550.", None),
         ];
         for (text, expected) in table {
             assert_eq!(reply_in(text), expected, "{text}");
         }
+        assert_eq!(reply_line("was:\n 550 no\n"), Some("550 no\n"));
+        assert_eq!(reply_line("was 550 no\n550\n"), None);
+        assert!(is_reply("550") && !says_reply("550"));
     }
 
     #[test]
