@@ -7,7 +7,7 @@
 //!
 //! **Ways.** flush(8)'s socket ([`crate::postfix::flush`]) takes 1,500 a second and needs the group `postdrop`;
 //! `postqueue -i` takes 150. What fails gives way to the other; with neither, the gate is told, tokens
-//! go to whoever asks, and the ways are tried again every [`AGAIN`].
+//! go to whoever asks, and the ways are tried again, soon at first ([`AGAIN`]).
 //!
 //! **What waits** is learned from the log. What the log does not tell (a restart, a gap, mail taken from the
 //! queue by hand) is learned from `postqueue -j`: at the start, every [`LISTING`], and when the log is heard again
@@ -44,8 +44,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// How long to wait before what did not work is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// How long to wait before what did not work is tried again: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How often the queue is listed.
 const LISTING: Duration = Duration::from_secs(3600);
 /// How long Postfix may take to take a message back.
@@ -161,16 +161,19 @@ impl Releaser {
 
     /// Where Postfix is, as configured or as it says itself; waits until it can be told.
     async fn find(&mut self) -> Home {
+        let mut rest = AGAIN.0;
         loop {
             match find(&self.settings).await {
                 Ok(home) => return home,
                 Err(error) => self.fails(&format!("{error:#}")),
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(AGAIN.1);
         }
     }
 
     async fn work(&mut self, home: &Home) {
+        let mut rest = AGAIN.0;
         loop {
             if self.route.is_none() {
                 self.look_for_route(home).await;
@@ -193,8 +196,14 @@ impl Releaser {
                 }
             }
             let pause = match self.route {
-                Some(_) => pause(self.gate().due(), clock::now()),
-                None => AGAIN,
+                Some(_) => {
+                    rest = AGAIN.0;
+                    pause(self.gate().due(), clock::now())
+                }
+                None => {
+                    rest = (rest * 2).min(AGAIN.1);
+                    rest
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -387,10 +396,12 @@ struct Lister {
 impl Lister {
     async fn run(self) {
         let mut said = String::new();
+        let mut rest = AGAIN.0;
         loop {
             let pause = match self.list().await {
                 Ok((waiting, dropped)) => {
                     said.clear();
+                    rest = AGAIN.0;
                     info!(waiting, dropped, "the queue was listed");
                     self.bell.ring();
                     LISTING
@@ -401,7 +412,8 @@ impl Lister {
                         warn!("the queue cannot be listed: {why}");
                         said = why;
                     }
-                    AGAIN
+                    rest = (rest * 2).min(AGAIN.1);
+                    rest
                 }
             };
             self.memory.gate().sweep(clock::now());

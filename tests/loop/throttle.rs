@@ -17,7 +17,9 @@ struct Run {
 impl Run {
     /// So many messages of a provider, injected at once and waited for.
     fn wait(provider: &Provider, messages: usize, began: Instant, within: Duration) -> Self {
-        let tally = provider.wait(within, &format!("{messages} messages"), |t| t.accepted >= messages as u64);
+        let tally = provider.wait(within, &format!("{messages} messages"), |t| {
+            t.accepted >= messages as u64
+        });
         let tally = tally.unwrap_or_else(|error| {
             say(&format!("{error:#}"));
             provider.tally()
@@ -49,6 +51,24 @@ impl Run {
     }
 }
 
+/// The provider's words when its limit is reached.
+const LIMIT: &str = "421 4.7.0 Hidden limit reached, come back in a moment";
+
+fn hidden(mut script: Script) -> Script {
+    script.limit_reply = Some(LIMIT.to_owned());
+    script
+}
+
+/// A rule for those words. The shipped ones name holds of half an hour, as large providers want; here the law
+/// is to find its pause itself.
+fn rules() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let rule = "[[rule]]\nid = \"lab.limit\"\ntext = 'hidden limit'\ncause = \"rate_limited\"\npermanent = false\n\
+                examples = [\"421 4.7.0 Hidden limit reached, come back in a moment\"]\n";
+    std::fs::write(directory.path().join("lab.toml"), rule).unwrap();
+    directory
+}
+
 /// Says something past the test harness's capture.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
@@ -71,11 +91,16 @@ fn a_hidden_limit_is_found_and_ridden() {
     if !need::postfix("a hidden limit is found") {
         return;
     }
-    let gmail = Provider::start(Script::gmail().limited(300, 20)).unwrap();
+    let rules = rules();
+    let gmail = Provider::start(hidden(Script::gmail()).limited(300, 20)).unwrap();
     let setup = Setup::new()
         .backoff("300s", "4000s", "300s")
         .route("gmail.example", &gmail);
-    let stage = Stage::set(setup, |nixie| nixie.text("trace", "filter", "info,nixie::serve::release=debug"));
+    let stage = Stage::set(setup, |nixie| {
+        nixie
+            .text("trace", "filter", "info,nixie::serve::release=debug")
+            .text("rules", "dir", rules.path().to_str().unwrap())
+    });
     let began = Instant::now();
     inject(&stage.postfix, "gmail.example", 500);
     let run = Run::wait(&gmail, 500, began, Duration::from_secs(160));
