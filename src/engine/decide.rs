@@ -6,7 +6,7 @@
 use super::suppression::{NewSuppression, Suppression};
 use super::throttle::{self, Kind, Lane, LaneKey, Limits, Signal};
 use super::trust::{self, Fingerprint, Trust};
-use super::verdict::{Remedy, Scope, Verdict};
+use super::verdict::{Cause, Remedy, Scope, Verdict};
 use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
 use jiff::{SignedDuration, Timestamp};
@@ -163,6 +163,15 @@ fn suppression(record: &Record) -> NewSuppression {
     }
 }
 
+/// What a "slow down" is about: a rule says it by its `sub_cause`, or else the cause does.
+fn kind(verdict: &Verdict) -> Kind {
+    match (verdict.cause, verdict.sub_cause.as_deref()) {
+        (Cause::RateLimited, Some("connections")) => Kind::Concurrency,
+        (Cause::RateLimited, Some("messages_per_connection")) => Kind::PerConnection,
+        (cause, _) => Kind::of(cause),
+    }
+}
+
 /// When within its second an event happened, where its stamp has whole seconds (as syslog's traditional ones): as
 /// late as can be, and not in the future. A log that is followed is heard within milliseconds, and a
 /// lane's pauses are shorter than a second.
@@ -186,7 +195,7 @@ fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Times
                 rule: record.verdict.rule.to_string(),
                 reply: record.event.reply.to_string(),
                 hold: record.verdict.hold,
-                kind: Kind::of(record.verdict.cause),
+                kind: kind(&record.verdict),
                 recipient: throttle::recipient(record.mailed.as_str()),
             };
             after

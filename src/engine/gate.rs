@@ -12,30 +12,34 @@
 //! schedule, and counted), and so are the domains without a provider. Nothing here fails: in doubt mail passes.
 
 mod lane;
+mod look;
+mod outcome;
+mod plan;
 pub mod stream;
+
+pub use look::{Deferred, Look, Passing, Release, Why};
+pub use outcome::{OURS, is_ours, waits};
 
 use super::backlog::Mark;
 use super::decide::Record;
 use super::provider::Documented;
 use super::throttle::plan::{Order, WarmUp};
-use super::throttle::{Grant, Lane, LaneKey, Plan, State};
-use super::verdict::{Cause, Remedy, Scope};
+use super::throttle::{Grant, Lane, LaneKey, Plan};
 use crate::mail::address::{Address, LocalPart};
-use crate::mail::event::{Event, Evidence, Outcome, Source};
-use hashbrown::{Equivalent, HashMap};
+use crate::mail::event::Source;
+use hashbrown::HashMap;
 use jiff::Timestamp;
-use lane::{Arrival, Ears, Landing, Way};
+use lane::{Arrival, Ears, Way};
+use outcome::{Meaning, meaning};
 use parking_lot::{Mutex, RwLock};
+use plan::{Laid, LaneName};
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use stream::Streams;
 
-/// What every deferral of ours begins with: by this the log reader knows them. It must never be changed without
-/// need: a queue may hold mail that an earlier version put off.
-pub const OURS: &str = "Throttled by Nixie: ";
 /// The most domains without a known provider.
 const STRANGERS: usize = 100_000;
 /// Who hears of no outcome at all for so many seconds after an attempt is deaf.
@@ -64,83 +68,6 @@ impl Default for Settings {
     }
 }
 
-/// Whether an attempt may go now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Passing {
-    /// It may.
-    Go,
-    /// Not before then (`None`: that is not known), for this reason.
-    Wait(Option<Timestamp>, Why),
-}
-
-/// Why an attempt has to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The provider asked us to.
-    Held,
-    /// An operator paused the lane.
-    Paused,
-    /// The lane's rate.
-    Pace,
-    /// Others were there first.
-    Turn,
-    /// As many as may be are under way.
-    UnderWay,
-}
-
-/// A message to hand back to Postfix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
-    /// Whose tokens it has.
-    pub lane: LaneKey,
-    /// The message.
-    pub queue_id: Arc<str>,
-    /// For how many of its recipients.
-    pub tickets: usize,
-}
-
-/// How a lane stands, for people.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Look {
-    /// Which.
-    pub key: LaneKey,
-    /// What was learned of it, where anything was.
-    pub lane: Option<Lane>,
-    /// Its state now.
-    pub state: State,
-    /// What it may do, and why no more.
-    pub grant: Grant,
-    /// The tokens there are.
-    pub tokens: f64,
-    /// The tickets that were issued and not used yet.
-    pub tickets: usize,
-    /// Recipients whose attempt is under way.
-    pub under_way: usize,
-    /// How many may be under way, tickets included; `None` is no bound.
-    pub window: Option<usize>,
-    /// Recipients that wait.
-    pub backlog: usize,
-    /// Messages that wait, by stream.
-    pub by_stream: Vec<(String, usize)>,
-    /// Since when the oldest waits.
-    pub oldest: Option<Timestamp>,
-    /// When the next message goes, as far as that is known.
-    pub next_release: Option<Timestamp>,
-}
-
-/// One recipient of a deferred message, as Postfix's queue tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deferred<'a> {
-    /// The message.
-    pub queue_id: &'a str,
-    /// The envelope sender.
-    pub sender: &'a str,
-    /// The recipient.
-    pub recipient: &'a Address,
-    /// Since when it waits.
-    pub since: Timestamp,
-}
-
 /// A lane with its lock.
 #[derive(Debug)]
 struct Place {
@@ -153,27 +80,6 @@ impl Place {
     fn due(&self) -> i64 {
         self.due.load(Ordering::Relaxed)
     }
-}
-
-/// A lane whose name is borrowed; it hashes alike because fields are hashed in order and `str` as `String`.
-#[derive(Hash)]
-struct LaneName<'a> {
-    provider: &'a str,
-    egress: &'a str,
-}
-
-impl Equivalent<LaneKey> for LaneName<'_> {
-    fn equivalent(&self, key: &LaneKey) -> bool {
-        self.provider == key.provider && self.egress == key.egress
-    }
-}
-
-/// What is laid down for lanes, whether they are known yet or not.
-#[derive(Debug, Default)]
-struct Laid {
-    documented: HashMap<String, Documented>,
-    warm_ups: HashMap<LaneKey, WarmUp>,
-    orders: HashMap<LaneKey, Order>,
 }
 
 /// The gate.
@@ -300,17 +206,8 @@ impl Gate {
             None => drop(self.laid.write().orders.remove(&key)),
         }
         let place = self.lane_place(&key.provider, &key.egress, now);
-        let plan = self.plan(&key);
+        let plan = self.laid.read().plan(&key);
         self.with(&place, now, |way| way.set_plan(plan, now));
-    }
-
-    fn plan(&self, key: &LaneKey) -> Plan {
-        let laid = self.laid.read();
-        Plan {
-            documented: laid.documented.get(&key.provider).copied().unwrap_or_default(),
-            warm_up: laid.warm_ups.get(key).cloned(),
-            order: laid.orders.get(key).cloned(),
-        }
     }
 
     fn replan(&self, now: Timestamp) {
@@ -321,7 +218,7 @@ impl Gate {
             .map(|(k, p)| (k.clone(), Arc::clone(p)))
             .collect();
         for (key, place) in lanes {
-            let plan = self.plan(&key);
+            let plan = self.laid.read().plan(&key);
             self.with(&place, now, |way| way.set_plan(plan, now));
         }
     }
@@ -577,7 +474,7 @@ impl Gate {
             provider: provider.to_owned(),
             egress: egress.to_owned(),
         };
-        let plan = self.plan(&key);
+        let plan = self.laid.read().plan(&key);
         let mut lanes = self.lanes.write();
         let found = || self.found(key.clone(), plan, now);
         Arc::clone(lanes.entry(key.clone()).or_insert_with(found))
@@ -632,58 +529,6 @@ impl Gate {
         let mut all: Vec<_> = self.lanes.read().values().cloned().collect();
         all.extend(self.strangers.read().values().cloned());
         all.into_iter()
-    }
-}
-
-/// What an outcome means to the backlog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    /// It waits for nothing here any more.
-    Settled(Landing),
-    /// The provider put it off for its pace, or did so to another.
-    Refused(Landing),
-    /// We did.
-    PutOff,
-}
-
-impl Meaning {
-    fn waits(self) -> bool {
-        !matches!(self, Self::Settled(_))
-    }
-}
-
-/// Whether an event is a deferral of our own.
-#[must_use]
-pub fn is_ours(event: &Event) -> bool {
-    event.evidence == Evidence::Repeat && event.reply.text.starts_with(OURS)
-}
-
-/// Whether a deferral is for its lane's sake: what the backlog is for.
-#[must_use]
-pub fn waits(record: &Record) -> bool {
-    meaning(record).waits()
-}
-
-fn meaning(record: &Record) -> Meaning {
-    let (event, verdict) = (&record.event, &record.verdict);
-    let echo = event.evidence == Evidence::Repeat;
-    let unreached = echo || matches!(verdict.cause, Cause::NetworkError | Cause::DnsFailure);
-    let landing = if unreached {
-        Landing::NeverLeft
-    } else {
-        Landing::Answered
-    };
-    match event.outcome {
-        Outcome::Delivered | Outcome::Relayed => Meaning::Settled(Landing::Delivered),
-        Outcome::Deferred if is_ours(event) => Meaning::PutOff,
-        // An echo has no remedy of its own; its cause has.
-        Outcome::Deferred if echo && verdict.cause.remedy(false) == Remedy::Throttle => {
-            Meaning::Refused(landing)
-        }
-        Outcome::Deferred if verdict.remedy == Remedy::Throttle && verdict.scope != Scope::Recipient => {
-            Meaning::Refused(landing)
-        }
-        _ => Meaning::Settled(landing),
     }
 }
 

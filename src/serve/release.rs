@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -46,6 +46,9 @@ use tracing::{debug, info, warn};
 
 /// How long to wait before what did not work is tried again: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// For how long nothing may work before the gate is told. While Postfix starts nobody asks, and once it has started
+/// the ways are there: mail must not rush through in between.
+const GRACE: Duration = Duration::from_secs(15);
 /// How often the queue is listed.
 const LISTING: Duration = Duration::from_secs(3600);
 /// How long Postfix may take to take a message back.
@@ -92,6 +95,8 @@ pub struct Releaser {
     bell: Bell,
     counters: Arc<ReleaseCounters>,
     route: Option<Route>,
+    /// When a way last worked, or was first looked for.
+    worked: Instant,
     /// What was said last about what does not work, so that it is said once.
     said: String,
 }
@@ -127,6 +132,7 @@ impl Releaser {
             bell,
             counters,
             route: None,
+            worked: clock::monotonic(),
             said: String::new(),
         }
     }
@@ -136,6 +142,8 @@ impl Releaser {
         if self.settings.via == Via::Off {
             return;
         }
+        // Until the contrary has been seen for a while, it will work.
+        self.gate().set_releasing(true);
         let run = async {
             if loaded.wait_for(|loaded| *loaded).await.is_err() {
                 return;
@@ -198,6 +206,7 @@ impl Releaser {
             let pause = match self.route {
                 Some(_) => {
                     rest = AGAIN.0;
+                    self.worked = clock::monotonic();
                     pause(self.gate().due(), clock::now())
                 }
                 None => {
@@ -246,6 +255,7 @@ impl Releaser {
             self.said.clear();
         }
         self.route = Some(route);
+        self.worked = clock::monotonic();
         self.gate().set_releasing(true);
         self.bell.list();
     }
@@ -253,6 +263,9 @@ impl Releaser {
     /// Deferred mail cannot be released; said once for each reason.
     fn fails(&mut self, why: &str) {
         self.route = None;
+        if self.worked.elapsed() < GRACE {
+            return;
+        }
         self.gate().set_releasing(false);
         if self.said != why {
             warn!("deferred mail cannot be released and waits for Postfix's own schedule: {why}");

@@ -3,8 +3,8 @@
 use super::*;
 use crate::engine::throttle::plan::Steer;
 use crate::engine::throttle::{Signal, later};
-use crate::engine::verdict::Verdict;
-use crate::mail::event::EventId;
+use crate::engine::verdict::{Cause, Remedy, Verdict};
+use crate::mail::event::{Event, EventId, Evidence, Outcome};
 use crate::mail::reply::Reply;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
