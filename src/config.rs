@@ -59,6 +59,10 @@ pub struct Settings {
     pub throttle: Throttle,
     /// `[dns]`
     pub dns: Dns,
+    /// `[release]`
+    pub release: Release,
+    /// `[[stream]]`
+    pub stream: Vec<Stream>,
     /// `[rules]`
     pub rules: Rules,
     /// `[trace]`
@@ -171,6 +175,36 @@ impl Settings {
         if self.dns.timeout.0.is_zero() {
             return wrong("[dns] timeout", "expected more than 0s".into());
         }
+        if self.release.max_backlog == 0 {
+            return wrong("[release] max_backlog", "expected at least 1, found 0".into());
+        }
+        let mut names = std::collections::HashSet::new();
+        for stream in &self.stream {
+            let weights = crate::engine::throttle::Fair::<u16>::WEIGHTS;
+            let problem = if !weights.contains(&stream.weight) {
+                let (least, most) = (weights.start(), weights.end());
+                format!(
+                    "expected a weight from {least} to {most}, found {}",
+                    stream.weight
+                )
+            } else if stream.name.is_empty() || !names.insert(&stream.name) {
+                format!(
+                    "expected a name of its own for each stream, found {:?}",
+                    stream.name
+                )
+            } else if stream.name != crate::engine::gate::stream::DEFAULT
+                && stream.senders.is_empty()
+                && stream.users.is_empty()
+            {
+                format!(
+                    "expected senders or users for the stream {:?}, found none",
+                    stream.name
+                )
+            } else {
+                continue;
+            };
+            return wrong("[[stream]]", problem);
+        }
         if self.egress.name.is_empty() {
             return wrong("[egress] name", "expected a name, found none".into());
         }
@@ -224,6 +258,7 @@ impl Settings {
             ("[log]", self.log != new.log),
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
+            ("[release]", self.release != new.release),
             ("[trace]", self.trace != new.trace),
         ];
         fixed

@@ -103,7 +103,7 @@ async fn the_roll_up_learns_whose_a_domain_is() {
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     assert_eq!((count(&counters.answered), count(&counters.failed)), (5, 1));
     // What a server said outranks DNS.
-    memory.set_provider("mixed.test", "google");
+    memory.set_provider("mixed.test", "google", clock::now());
     assert_eq!(learned("mixed.test").as_deref(), Some("google"));
     stop.cancel();
     task.await.unwrap();

@@ -12,6 +12,7 @@ use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope};
 use crate::postfix::log::{Calendar, Joiner, Line, decode};
 use crate::serve::keeper::{Handle, Intake, KeepError, Keeper, KeeperCounters};
+use crate::serve::release::Bell;
 use crate::store::Store;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -65,7 +66,13 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
     let store = Store::open(&settings.store_url()?).await?;
     let bench = Arc::new(RwLock::new(Arc::new(crate::serve::bench(settings)?)));
     let counters = Arc::new(KeeperCounters::default());
-    let (keeper, handle) = Keeper::new(store, Arc::new(Memory::new()), bench, Arc::clone(&counters));
+    let (keeper, handle) = Keeper::new(
+        store,
+        Arc::new(Memory::new()),
+        bench,
+        Arc::clone(&counters),
+        Bell::default(),
+    );
     let keeper = tokio::spawn(keeper.run());
     let total = files
         .iter()

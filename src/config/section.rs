@@ -3,6 +3,7 @@
 
 use super::listen::ListenAddress;
 use crate::engine::answer::{OnHeld, OnUnloaded};
+use crate::engine::gate::stream::Kind;
 use crate::engine::throttle::Limits;
 use crate::mail::address::LocalPart;
 use serde::Deserialize;
@@ -275,6 +276,123 @@ impl TryFrom<String> for NameServers {
         };
         let servers = text.split(',').map(str::trim).filter(|text| !text.is_empty());
         servers.map(server).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// How deferred mail is handed back to Postfix.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Release {
+    /// By which way.
+    pub via: Via,
+    /// Postfix's queue directory; empty is what `postconf -h queue_directory` says.
+    pub queue_directory: PathBuf,
+    /// Postfix's configuration directory; empty is Postfix's own.
+    pub config_directory: PathBuf,
+    /// The most recipients that are remembered as waiting.
+    pub max_backlog: usize,
+}
+
+impl Default for Release {
+    fn default() -> Self {
+        Self {
+            via: Via::default(),
+            queue_directory: PathBuf::new(),
+            config_directory: PathBuf::new(),
+            max_backlog: 1_000_000,
+        }
+    }
+}
+
+/// By which way deferred mail is handed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The flush service where that is permitted, else `postqueue -i`.
+    #[default]
+    Auto,
+    /// The flush service's socket.
+    Flush,
+    /// `postqueue -i`.
+    Exec,
+    /// Not at all: Postfix's own schedule.
+    Off,
+}
+
+/// A kind of mail that shares lanes with others.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// Its name.
+    pub name: String,
+    /// Envelope senders, with `*` for any characters.
+    #[serde(default)]
+    pub senders: Vec<String>,
+    /// Who logs in (SASL), with `*` for any characters.
+    #[serde(default)]
+    pub users: Vec<String>,
+    /// Its share of a lane's turns against the others'.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Its own limit in each lane.
+    #[serde(default)]
+    pub rate: Option<Rate>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl From<&Stream> for Kind {
+    fn from(stream: &Stream) -> Self {
+        Self {
+            name: stream.name.clone(),
+            senders: stream.senders.clone(),
+            users: stream.users.clone(),
+            weight: stream.weight,
+            per_second: stream.rate.map(|rate| rate.per_second),
+        }
+    }
+}
+
+/// A rate, written as in `5/s`, `300/min`, `1000/h` or `20000/d`: recipients in that time.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    /// Recipients a second; more than 0.
+    pub per_second: f64,
+}
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || {
+            format!("expected a rate like \"5/s\", \"300/min\", \"1000/h\" or \"20000/d\", found {text:?}")
+        };
+        let (number, unit) = text.split_once('/').ok_or_else(problem)?;
+        let number: f64 = number.trim().parse().map_err(|_| problem())?;
+        let seconds = match unit.trim() {
+            "s" | "sec" | "second" => 1.0,
+            "m" | "min" | "minute" => 60.0,
+            "h" | "hour" => 3600.0,
+            "d" | "day" => 86_400.0,
+            _ => return Err(problem()),
+        };
+        let per_second = number / seconds;
+        if per_second.is_finite() && (1e-6..=1e6).contains(&per_second) {
+            Ok(Self { per_second })
+        } else {
+            Err(problem())
+        }
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

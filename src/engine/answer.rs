@@ -4,6 +4,7 @@
 //! its translations. Where an address cannot be read (a bare `postmaster`, the null address, a partial
 //! key such as `*` or a domain) nothing is found: mail is only ever held up by what is known.
 
+use super::gate::{OURS, Why};
 use super::memory::{Entry, Hold, Memory};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
@@ -127,8 +128,11 @@ pub fn policy(
     if request.protocol_state != "RCPT" {
         return (Finding::Nothing, policy::Action::Dunno);
     }
-    let lanes = settings.held == OnHeld::Defer;
-    let finding = find(memory, request.recipient, lanes, settings, now);
+    let asking = match settings.held {
+        OnHeld::Accept => Asking::Injection,
+        OnHeld::Defer => Asking::InjectionBehindLane,
+    };
+    let finding = find(memory, request.recipient, asking, settings, now);
     let action = match &finding {
         Finding::Nothing => policy::Action::Dunno,
         Finding::Suppressed(entry) => policy::Action::Reject {
@@ -154,7 +158,11 @@ pub fn look_up(
     now: Timestamp,
 ) -> (Finding, socketmap::Answer) {
     use socketmap::Answer;
-    let finding = find(memory, key, map == Map::Transport, settings, now);
+    let asking = match map {
+        Map::Transport => Asking::Attempt,
+        Map::Access | Map::Suppressed => Asking::Injection,
+    };
+    let finding = find(memory, key, asking, settings, now);
     let answer = match (&finding, map) {
         (Finding::Nothing, _) => Answer::NotFound,
         (Finding::Suppressed(entry), Map::Access) => {
@@ -164,7 +172,7 @@ pub fn look_up(
             Answer::Ok(format!("error:5.1.1 {}", refusal(entry, settings)))
         }
         (Finding::Suppressed(entry), Map::Suppressed) => Answer::Ok(entry.cause.name().into()),
-        (Finding::Held(hold), _) => Answer::Ok(format!("retry:4.7.1 {hold}")),
+        (Finding::Held(hold), _) => Answer::Ok(format!("retry:4.7.1 {OURS}{hold}")),
         (Finding::Unloaded, _) => Answer::Temp(UNLOADED.into()),
     };
     (finding, answer)
@@ -172,7 +180,18 @@ pub fn look_up(
 
 const UNLOADED: &str = "suppressions are still being loaded";
 
-fn find(memory: &Memory, text: &str, lanes: bool, settings: &Settings, now: Timestamp) -> Finding {
+/// What somebody wants to do with an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// Put mail for it into the queue.
+    Injection,
+    /// The same, and to be told of a lane that is held.
+    InjectionBehindLane,
+    /// Attempt a delivery: costs a token of its lane.
+    Attempt,
+}
+
+fn find(memory: &Memory, text: &str, asking: Asking, settings: &Settings, now: Timestamp) -> Finding {
     let Ok(address) = Address::parse(text) else {
         return Finding::Nothing;
     };
@@ -185,10 +204,10 @@ fn find(memory: &Memory, text: &str, lanes: bool, settings: &Settings, now: Time
     if let Some(entry) = memory.suppressed(&address.key(settings.local_part), now) {
         return Finding::Suppressed(entry);
     }
-    let hold = if lanes {
-        memory.held(address.domain(), &settings.egress, now)
-    } else {
-        None
+    let hold = match asking {
+        Asking::Injection => None,
+        Asking::InjectionBehindLane => memory.held(address.domain(), &settings.egress, now),
+        Asking::Attempt => memory.attempt(&address, now),
     };
     hold.map_or(Finding::Nothing, Finding::Held)
 }
@@ -210,12 +229,17 @@ fn refusal(entry: &Entry, settings: &Settings) -> String {
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let until = self.until.strftime("%FT%TZ");
-        write!(
-            f,
-            "{} asked us to slow down: held until {until}",
-            self.lane.provider
-        )?;
+        let provider = &self.lane.provider;
+        match self.why {
+            Why::Held => write!(f, "{provider} asked us to slow down: held")?,
+            Why::Paused => write!(f, "{provider} is paused by an operator")?,
+            Why::Pace => write!(f, "{provider} takes no more just now")?,
+            Why::Turn => write!(f, "others for {provider} were there first")?,
+            Why::UnderWay => write!(f, "as many as may be are under way to {provider}")?,
+        }
+        if let Some(until) = self.until {
+            write!(f, " until {}", until.strftime("%FT%TZ"))?;
+        }
         match &self.rule {
             Some(rule) => write!(f, " ({rule})"),
             None => Ok(()),
@@ -252,7 +276,7 @@ mod tests {
                 },
             );
         }
-        memory.set_provider("gmail.com", "google");
+        memory.set_provider("gmail.com", "google", now());
         let lane = LaneKey {
             provider: "google".into(),
             egress: "default".into(),
@@ -263,7 +287,7 @@ mod tests {
             reply: "421".into(),
             ..Signal::default()
         };
-        memory.set_lane(lane, Lane::held(signal, until, now()));
+        memory.set_lane(lane, Lane::held(signal, until, now()), now());
         memory.set_loaded();
         memory
     }
@@ -354,7 +378,7 @@ mod tests {
         );
         assert_eq!(
             answer(Map::Transport, "a@gmail.com"),
-            Answer::Ok(format!("retry:4.7.1 {HELD}"))
+            Answer::Ok(format!("retry:4.7.1 Throttled by Nixie: {HELD}"))
         );
         assert_eq!(answer(Map::Access, "a@gmail.com"), Answer::NotFound);
         assert_eq!(answer(Map::Suppressed, "a@gmail.com"), Answer::NotFound);

@@ -9,7 +9,7 @@ use super::trust::{self, Fingerprint, Trust};
 use super::verdict::{Remedy, Scope, Verdict};
 use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -163,10 +163,21 @@ fn suppression(record: &Record) -> NewSuppression {
     }
 }
 
+/// When within its second an event happened, where its stamp has whole seconds (as syslog's traditional ones): as
+/// late as can be, and not in the future. A log that is followed is heard within milliseconds, and a
+/// lane's pauses are shorter than a second.
+fn moment(at: Timestamp, now: Timestamp) -> Timestamp {
+    if at.subsec_nanosecond() != 0 || now <= at {
+        return at;
+    }
+    let end = at.checked_add(SignedDuration::from_millis(999)).unwrap_or(at);
+    now.min(end)
+}
+
 /// The lane after the record, where it changes. Only answers of the provider's own count: each used what it
 /// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
 fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
-    let at = record.event.at;
+    let at = moment(record.event.at, now);
     let mut after = before.cloned();
     match (record.event.outcome, record.verdict.remedy) {
         (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
@@ -191,4 +202,24 @@ fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Times
         _ => return None,
     }
     after.filter(|after| before != Some(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_of_whole_seconds_is_read_as_late_as_can_be() {
+        let at = |millis: i64| Timestamp::from_millisecond(1_700_000_000_000 + millis).unwrap();
+        let table = [
+            (0, 300, 300),
+            (0, 1500, 999),
+            (0, -5, 0),
+            (0, 0, 0),
+            (250, 900, 250),
+        ];
+        for (stamp, now, expected) in table {
+            assert_eq!(moment(at(stamp), at(now)), at(expected), "{stamp} {now}");
+        }
+    }
 }

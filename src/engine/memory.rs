@@ -9,17 +9,19 @@
 //! instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
 //! ten million entries a look-up hits a stranger's with probability 5e-13.
 
+use super::decide::Record;
 use super::exchanger;
+use super::gate::{Gate, Passing, Why};
 use super::suppression::SuppressionId;
-use super::throttle::{Lane, LaneKey};
+use super::throttle::{Lane, LaneKey, Permit};
 use super::verdict::Cause;
-use crate::mail::address::AddressKey;
-use hashbrown::{Equivalent, HashMap, HashTable};
+use crate::mail::address::{Address, AddressKey};
+use hashbrown::{HashMap, HashTable};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,13 +42,15 @@ pub struct Entry {
     pub expires: Option<Timestamp>,
 }
 
-/// A lane that is held.
+/// A lane that mail has to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// Which.
     pub lane: LaneKey,
-    /// Until when.
-    pub until: Timestamp,
+    /// Until when; `None` where that is not known.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: Why,
     /// The rule whose signal held it, where one is known.
     pub rule: Option<String>,
 }
@@ -69,7 +73,7 @@ pub struct Memory {
     suppressions: Box<[RwLock<HashTable<Slot>>]>,
     domains: RwLock<Domains>,
     exchangers: RwLock<exchanger::Cache>,
-    lanes: RwLock<HashMap<LaneKey, Lane, RandomState>>,
+    gate: Gate,
     loaded: AtomicBool,
 }
 
@@ -78,19 +82,6 @@ pub struct Memory {
 struct Domains {
     provider: HashMap<Box<str>, Arc<str>, RandomState>,
     names: HashSet<Arc<str>>,
-}
-
-/// A borrowed [`LaneKey`]; it hashes alike because fields are hashed in order and `str` as `String`.
-#[derive(Hash)]
-struct LaneName<'a> {
-    provider: &'a str,
-    egress: &'a str,
-}
-
-impl Equivalent<LaneKey> for LaneName<'_> {
-    fn equivalent(&self, key: &LaneKey) -> bool {
-        self.provider == key.provider && self.egress == key.egress
-    }
 }
 
 /// An entry in 24 bytes.
@@ -158,7 +149,7 @@ impl Memory {
             suppressions: (0..SHARDS).map(|_| RwLock::default()).collect(),
             domains: RwLock::default(),
             exchangers: RwLock::default(),
-            lanes: RwLock::default(),
+            gate: Gate::new(),
             loaded: AtomicBool::new(false),
         }
     }
@@ -180,7 +171,7 @@ impl Memory {
         Size {
             suppressions: self.suppressions.iter().map(|shard| shard.read().len()).sum(),
             domains: self.domains.read().provider.len(),
-            lanes: self.lanes.read().len(),
+            lanes: self.gate.lanes().len(),
         }
     }
 
@@ -227,17 +218,20 @@ impl Memory {
     }
 
     /// The domain's mail is handled by this provider. The domain is in its canonical form.
-    pub fn set_provider(&self, domain: &str, provider: &str) {
-        let mut domains = self.domains.write();
-        let name = match domains.names.get(provider) {
-            Some(name) => Arc::clone(name),
-            None => {
-                let name: Arc<str> = provider.into();
-                domains.names.insert(Arc::clone(&name));
-                name
-            }
-        };
-        domains.provider.insert(domain.into(), name);
+    pub fn set_provider(&self, domain: &str, provider: &str, now: Timestamp) {
+        {
+            let mut domains = self.domains.write();
+            let name = match domains.names.get(provider) {
+                Some(name) => Arc::clone(name),
+                None => {
+                    let name: Arc<str> = provider.into();
+                    domains.names.insert(Arc::clone(&name));
+                    name
+                }
+            };
+            domains.provider.insert(domain.into(), name);
+        }
+        self.gate.adopt(domain, provider, now);
     }
 
     /// Who handles the domain's mail, as far as answers have shown.
@@ -247,8 +241,11 @@ impl Memory {
     }
 
     /// DNS says that the domain's mail is handled by this provider, and is believed until then.
-    pub fn set_exchangers(&self, domain: &str, provider: &str, until: Timestamp) {
+    pub fn set_exchangers(&self, domain: &str, provider: &str, until: Timestamp, now: Timestamp) {
         self.exchangers.write().insert(domain, provider, until);
+        if self.provider_of(domain).is_none() {
+            self.gate.adopt(domain, provider, now);
+        }
     }
 
     /// Who handles the domain's mail: as answers have shown, else as DNS says.
@@ -258,40 +255,59 @@ impl Memory {
             .or_else(|| self.exchangers.read().get(domain, now))
     }
 
+    /// What lets delivery attempts pass.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// This is the state of the lane now.
-    pub fn set_lane(&self, key: LaneKey, lane: Lane) {
-        self.lanes.write().insert(key, lane);
+    pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
+        self.gate.set_lane(key, lane, now);
     }
 
     /// The state of a lane.
     #[must_use]
     pub fn lane(&self, key: &LaneKey) -> Option<Lane> {
-        self.lanes.read().get(key).cloned()
+        self.gate.lane(key)
     }
 
     /// All lanes, in order.
     #[must_use]
     pub fn lanes(&self) -> Vec<(LaneKey, Lane)> {
-        let lanes = self.lanes.read();
-        let mut all: Vec<_> = lanes.iter().map(|(k, l)| (k.clone(), l.clone())).collect();
-        drop(lanes);
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+        self.gate.lanes()
     }
 
-    /// The hold, if one lasts at `now`, on the lane from `egress` to the domain's provider.
+    /// The hold, if one lasts at `now`, on the lane from `egress` to the domain's provider. Costs no token.
     #[must_use]
     pub fn held(&self, domain: &str, egress: &str, now: Timestamp) -> Option<Hold> {
-        let domains = self.domains.read();
-        let provider: &str = domains.provider.get(domain)?;
-        let lanes = self.lanes.read();
-        let (key, lane) = lanes.get_key_value(&LaneName { provider, egress })?;
-        let until = lane.held_until(now)?;
-        Some(Hold {
-            lane: key.clone(),
-            until,
-            rule: lane.evidence.rule.clone(),
-        })
+        let provider = self.provider_at(domain, now)?;
+        let (key, lane, grant) = self.gate.grant(&provider, egress, now)?;
+        let (until, why) = match grant.permit {
+            Permit::Held { until } => (Some(until), Why::Held),
+            Permit::Paused => (None, Why::Paused),
+            Permit::Open | Permit::Limited(_) => return None,
+        };
+        Some(hold(key, until, why, lane))
+    }
+
+    /// Asks for one delivery attempt at the address: `None`, and it may go. What has to wait costs no token.
+    #[must_use]
+    pub fn attempt(&self, address: &Address, now: Timestamp) -> Option<Hold> {
+        let provider = self.provider_at(address.domain(), now);
+        match self.gate.look_up(address, provider.as_deref(), now) {
+            (Passing::Wait(until, why), Some(key)) => {
+                let lane = self.gate.lane(&key);
+                Some(hold(key, until, why, lane))
+            }
+            _ => None,
+        }
+    }
+
+    /// Hears what became of an attempt, after it was committed.
+    pub fn observe(&self, record: &Record, now: Timestamp) {
+        let provider = self.provider_at(record.event.recipient.domain(), now);
+        self.gate.observe(record, provider.as_deref(), now);
     }
 
     fn fingerprint(&self, address: &AddressKey) -> u64 {
@@ -302,6 +318,16 @@ impl Memory {
     /// by bits in between.
     fn shard(&self, fingerprint: u64) -> &RwLock<HashTable<Slot>> {
         &self.suppressions[(fingerprint >> 40) as usize % SHARDS]
+    }
+}
+
+fn hold(lane: LaneKey, until: Option<Timestamp>, why: Why, learned: Option<Lane>) -> Hold {
+    let rule = learned.and_then(|lane| lane.evidence.rule);
+    Hold {
+        lane,
+        until,
+        why,
+        rule: rule.filter(|_| why == Why::Held),
     }
 }
 
@@ -383,8 +409,8 @@ mod tests {
             provider: "google".into(),
             egress: "default".into(),
         };
-        memory.set_provider("gmail.com", "google");
-        memory.set_provider("outlook.com", "outlook");
+        memory.set_provider("gmail.com", "google", at(0));
+        memory.set_provider("outlook.com", "outlook", at(0));
         memory.set_lane(
             lane.clone(),
             Lane::held(
@@ -396,10 +422,12 @@ mod tests {
                 at(60),
                 at(0),
             ),
+            at(0),
         );
         let hold = Hold {
             lane,
-            until: at(60),
+            until: Some(at(60)),
+            why: Why::Held,
             rule: Some("google.rate".into()),
         };
         assert_eq!(memory.held("gmail.com", "default", at(59)), Some(hold));
@@ -408,7 +436,7 @@ mod tests {
         assert_eq!(memory.held("outlook.com", "default", at(59)), None);
         assert_eq!(memory.held("unheard.of", "default", at(59)), None);
         assert_eq!(memory.provider_of("gmail.com").as_deref(), Some("google"));
-        memory.set_provider("gmail.com", "moved");
+        memory.set_provider("gmail.com", "moved", at(0));
         assert_eq!(memory.provider_of("gmail.com").as_deref(), Some("moved"));
         assert_eq!(
             memory.size(),

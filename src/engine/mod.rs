@@ -2,10 +2,12 @@
 //! can be judged again tomorrow, with the same result.
 
 pub mod answer;
+pub mod backlog;
 pub mod classify;
 pub mod decide;
 pub mod exchanger;
 pub mod explain;
+pub mod gate;
 pub mod heard;
 pub mod memory;
 pub mod normal;

@@ -5,6 +5,7 @@
 //! Until the first reading is complete the hooks fail open. With the store down it waits and goes on
 //! where it stood; the memory stays as it was.
 
+use crate::clock;
 use crate::engine::memory::{Entry, Memory};
 use crate::engine::suppression::Suppression;
 use crate::store::Store;
@@ -23,11 +24,12 @@ const RETRY: Duration = Duration::from_secs(1);
 const PAGE: u32 = 10_000;
 
 /// Loads the memory and follows the feed until told to stop. `migrated` is set as soon as the schema is
-/// there.
+/// there, `loaded` when all that was stored is in memory.
 pub async fn follow(
     store: Store,
     memory: Arc<Memory>,
     migrated: watch::Sender<bool>,
+    loaded: watch::Sender<bool>,
     stop: CancellationToken,
 ) {
     let mut sequence = None;
@@ -43,7 +45,9 @@ pub async fn follow(
                     info!("the store answers again");
                     failing = false;
                 }
-                sequence = Some(reached);
+                if sequence.replace(reached).is_none() {
+                    loaded.send_replace(true);
+                }
                 INTERVAL
             }
             Err(error) => {
@@ -84,10 +88,10 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
         }
     }
     for (domain, provider) in store.domains().await? {
-        memory.set_provider(&domain, &provider);
+        memory.set_provider(&domain, &provider, clock::now());
     }
     for (key, lane) in store.lanes().await? {
-        memory.set_lane(key, lane);
+        memory.set_lane(key, lane, clock::now());
     }
     memory.set_loaded();
     info!(suppressions = count, "memory loaded");

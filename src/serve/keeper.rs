@@ -9,6 +9,7 @@
 //! one bad line never stops the rest.
 
 use super::feed::entry_of;
+use super::release::Bell;
 use crate::clock;
 use crate::engine::classify;
 use crate::engine::decide::{self, Policy, Record};
@@ -16,9 +17,10 @@ use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
 use crate::engine::throttle::State;
-use crate::mail::event::{Event, Evidence, Outcome};
+use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -101,6 +103,7 @@ pub struct Keeper {
     memory: Arc<Memory>,
     bench: Arc<RwLock<Arc<Bench>>>,
     counters: Arc<KeeperCounters>,
+    bell: Bell,
     submissions: mpsc::Receiver<Submission>,
     /// Set when a commit failed: it may stand all the same, and then nobody was told what it changed.
     stale: AtomicBool,
@@ -129,6 +132,7 @@ impl Keeper {
         memory: Arc<Memory>,
         bench: Arc<RwLock<Arc<Bench>>>,
         counters: Arc<KeeperCounters>,
+        bell: Bell,
     ) -> (Self, Handle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
         (
@@ -137,6 +141,7 @@ impl Keeper {
                 memory,
                 bench,
                 counters,
+                bell,
                 submissions,
                 stale: AtomicBool::new(false),
             },
@@ -230,8 +235,15 @@ impl Keeper {
             .inspect_err(|_| {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
                 self.stale.store(true, Ordering::Relaxed);
+                // Outcomes that are not kept are not heard of: nobody may wait for them.
+                memory.gate().set_hearing(false);
             })?;
-        self.remember(&batch, &committed);
+        let told = intake.positions.iter().any(|p| p.intake.starts_with("log:"))
+            || intake.events.iter().any(|event| event.source == Source::Log);
+        if told && !memory.gate().set_hearing(true) {
+            self.bell.list();
+        }
+        self.remember(&batch, &committed, clock::now());
         if self.stale.load(Ordering::Relaxed) {
             self.catch_up().await;
         }
@@ -246,10 +258,10 @@ impl Keeper {
             Ok((lanes, domains)) => {
                 lanes
                     .into_iter()
-                    .for_each(|(key, lane)| self.memory.set_lane(key, lane));
+                    .for_each(|(key, lane)| self.memory.set_lane(key, lane, clock::now()));
                 domains
                     .iter()
-                    .for_each(|(domain, provider)| self.memory.set_provider(domain, provider));
+                    .for_each(|(domain, provider)| self.memory.set_provider(domain, provider, clock::now()));
                 self.stale.store(false, Ordering::Relaxed);
             }
             Err(error) => warn!(%error, "lanes cannot be read anew yet"),
@@ -257,7 +269,7 @@ impl Keeper {
     }
 
     /// Brings the memory and the counters up to date with what was committed, and says what matters.
-    fn remember(&self, batch: &Batch, committed: &Committed) {
+    fn remember(&self, batch: &Batch, committed: &Committed, now: Timestamp) {
         let fresh = committed.fresh.iter().filter(|&&fresh| fresh).count();
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.events.fetch_add(fresh as u64, Ordering::Relaxed);
@@ -273,12 +285,12 @@ impl Keeper {
                 reply = %entry.reason, "suppressed");
         }
         for (domain, provider) in &committed.domains {
-            self.memory.set_provider(domain, provider);
+            self.memory.set_provider(domain, provider, now);
         }
         for (key, lane) in &committed.lanes {
             let held = matches!(lane.state, State::Held { .. });
             let before = self.memory.lane(key).map(|before| before.state);
-            self.memory.set_lane(key.clone(), lane.clone());
+            self.memory.set_lane(key.clone(), lane.clone(), now);
             if before == Some(lane.state) {
                 continue;
             }
@@ -290,6 +302,11 @@ impl Keeper {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
         }
+        batch
+            .records
+            .iter()
+            .for_each(|record| self.memory.observe(record, now));
+        self.bell.ring();
         self.say(batch, committed);
     }
 

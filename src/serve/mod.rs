@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
+pub mod release;
 pub mod reload;
 pub mod resolve;
 pub mod seat;
@@ -27,8 +28,9 @@ use crate::config::listen::ListenAddress;
 use crate::config::{LogSource, Settings, default_listen};
 use crate::engine::answer;
 use crate::engine::decide::Policy;
+use crate::engine::gate::{self, Gate, stream::Streams};
 use crate::engine::memory::Memory;
-use crate::engine::provider::Providers;
+use crate::engine::provider::{Provider, Providers};
 use crate::engine::rule::RuleSet;
 use crate::store::Store;
 use accept::AsyncListener;
@@ -37,6 +39,7 @@ use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
 use listen::{Inherited, Listener};
 use parking_lot::RwLock;
+use release::{Bell, ReleaseCounters, Releaser};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +49,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+/// How long hooks wait at start for what was stored.
+const FIRST_LOAD: Duration = Duration::from_secs(2);
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,7 @@ pub struct Daemon {
     settings: Settings,
     bench: Arc<RwLock<Arc<Bench>>>,
     hooks: Arc<Hooks>,
+    memory: Arc<Memory>,
     keeper: tokio::task::JoinHandle<()>,
     intakes: JoinSet<()>,
     rest: JoinSet<()>,
@@ -199,6 +205,20 @@ fn hook_settings(settings: &Settings) -> HookSettings {
     }
 }
 
+/// What the gate depends on.
+fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
+    let now = clock::now();
+    let kinds = settings.stream.iter().map(Into::into).collect();
+    let settings = gate::Settings {
+        egress: settings.egress.name.clone(),
+        streams: Streams::new(kinds),
+        max_backlog: settings.release.max_backlog,
+    };
+    gate.configure(settings, now);
+    let limits = |provider: &Provider| (provider.id.clone(), provider.limits);
+    gate.set_documented(bench.providers.all().iter().map(limits), now);
+}
+
 /// What the hooks' answers depend on.
 fn answers(settings: &Settings) -> answer::Settings {
     answer::Settings {
@@ -227,28 +247,45 @@ impl Daemon {
             policy: bound.policy,
             socketmap: bound.socketmap,
         };
-        let hooks = Arc::new(Hooks::start(
-            listeners,
-            &hook_settings(&settings),
-            Arc::clone(&memory),
-        )?);
+        let bell = Bell::default();
+        set_gate(memory.gate(), &settings, &bench.read());
         let counters = Arc::new(KeeperCounters::default());
+        let release_counters = Arc::new(ReleaseCounters::default());
         let (keeper, handle) = Keeper::new(
             store.clone(),
             Arc::clone(&memory),
             Arc::clone(&bench),
             Arc::clone(&counters),
+            bell.clone(),
         );
         let keeper = tokio::spawn(keeper.run());
         let (stop_intakes, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (mut intakes, mut rest) = (JoinSet::new(), JoinSet::new());
         let (migrated, schema) = watch::channel(false);
+        let (loaded, mut is_loaded) = watch::channel(false);
         rest.spawn(feed::follow(
             store.clone(),
             Arc::clone(&memory),
             migrated,
+            loaded,
             stop_rest.clone(),
         ));
+        // Postfix has been waiting if we were gone: what it asks at once is answered from what was known, if the
+        // store gives that soon.
+        let _ = tokio::time::timeout(FIRST_LOAD, is_loaded.wait_for(|loaded| *loaded)).await;
+        let hooks = Arc::new(Hooks::start(
+            listeners,
+            &hook_settings(&settings),
+            Arc::clone(&memory),
+        )?);
+        let releaser = Releaser::new(
+            settings.release.clone(),
+            Arc::clone(&memory),
+            Arc::clone(&bench),
+            bell,
+            Arc::clone(&release_counters),
+        );
+        rest.spawn(releaser.run(is_loaded, stop_rest.clone()));
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
         if let Some(listener) = bound.lmtp {
             let (host, size) = (host_name(), settings.lmtp.max_size);
@@ -290,6 +327,7 @@ impl Daemon {
             settings,
             bench,
             hooks,
+            memory,
             keeper,
             intakes,
             rest,
@@ -315,7 +353,7 @@ impl Daemon {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     notify(&[sd_notify::NotifyState::Reloading]);
-                    reload::reload(&mut self.settings, &self.bench, &self.hooks, reload());
+                    reload::reload(&mut self.settings, &self.bench, &self.hooks, self.memory.gate(), reload());
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
                 _ = watch.tick() => match self.hooks.stalled(clock::monotonic()) {

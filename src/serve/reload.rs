@@ -5,15 +5,17 @@
 use super::hook::Hooks;
 use super::keeper::Bench;
 use crate::config::Settings;
+use crate::engine::gate::Gate;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, holds, and what the policy hook says on a hold.
+/// Takes over new settings: rules, providers, streams, holds, and what the policy hook says on a hold.
 pub fn reload(
     settings: &mut Settings,
     bench: &RwLock<Arc<Bench>>,
     hooks: &Hooks,
+    gate: &Gate,
     new: anyhow::Result<Settings>,
 ) {
     let new = match new {
@@ -35,6 +37,8 @@ pub fn reload(
         providers = next.providers.all().len(),
         "reloaded"
     );
+    settings.stream = new.stream;
+    super::set_gate(gate, settings, &next);
     *bench.write() = Arc::new(next);
     settings.policy.on_hold = new.policy.on_hold;
     hooks.set_answers(super::answers(settings));

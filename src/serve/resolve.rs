@@ -107,13 +107,14 @@ impl Resolve {
     fn learn(&self, domain: &str, exchangers: &Exchangers, ttl: Duration) {
         let bench = self.bench.read().clone();
         let provider = exchanger::provider(&bench.providers, domain, exchangers);
-        let until = exchanger::believed(exchangers, ttl, clock::now());
+        let now = clock::now();
+        let until = exchanger::believed(exchangers, ttl, now);
         debug!(domain, provider, ?exchangers, %until, "looked up");
         let counter = match exchangers {
             Exchangers::Unknown => &self.counters.failed,
             Exchangers::Hosts(_) | Exchangers::Nobody => &self.counters.answered,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.memory.set_exchangers(domain, &provider, until);
+        self.memory.set_exchangers(domain, &provider, until, now);
     }
 }

@@ -8,3 +8,4 @@ mod garbage;
 mod kill;
 mod stage;
 mod steering;
+mod throttle;

@@ -27,7 +27,9 @@ impl Stage {
     pub fn set(postfix: PostfixSetup, nixie: impl FnOnce(NixieSetup) -> NixieSetup) -> Self {
         // The log's path is known before Postfix runs, so Nixie can wait for it.
         let mut postfix = Postfix::prepare(postfix).unwrap();
-        let setup = NixieSetup::new(env!("CARGO_BIN_EXE_nixie")).log(postfix.log().path());
+        let setup = NixieSetup::new(env!("CARGO_BIN_EXE_nixie"))
+            .log(postfix.log().path())
+            .releases(&postfix);
         let nixie = Nixie::launch(nixie(setup)).unwrap();
         postfix.hook(nixie.hooks()).unwrap();
         postfix.start().unwrap();

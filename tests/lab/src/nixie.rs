@@ -5,7 +5,7 @@
 //! Dropping it kills the process and removes its files. On failure: an error with the end of what it
 //! printed.
 
-use crate::postfix::Hooks;
+use crate::postfix::{Hooks, Postfix};
 use crate::{loopback, wait};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -80,6 +80,14 @@ impl Setup {
     pub fn log(self, path: &Path) -> Self {
         self.text("log", "source", &format!("file:{}", path.display()))
             .text("log", "start", "beginning")
+    }
+
+    /// Hands deferred mail back to that Postfix.
+    #[must_use]
+    pub fn releases(self, postfix: &Postfix) -> Self {
+        let path = |path: PathBuf| path.display().to_string();
+        self.text("release", "queue_directory", &path(postfix.queue_directory()))
+            .text("release", "config_directory", &path(postfix.config_directory()))
     }
 
     /// Sets how long a lane is held when a rule names no time, and at most, in Nixie's notation (`5s`).

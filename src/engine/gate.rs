@@ -1,0 +1,539 @@
+//! The gate: what lets delivery attempts pass, and says which deferred message goes next.
+//!
+//! The hooks ask it about each attempt ([`Gate::look_up`]), the keeper tells it what became of them
+//! ([`Gate::observe`]), the releaser asks for the next message that may go ([`Gate::release`]). All three share
+//! a lane's tokens, tickets and backlog (`gate/lane.rs` says how), each lane under a lock of its own that is
+//! held for microseconds: one lane's backlog, however long, costs the others nothing.
+//!
+//! A domain of which no provider is known is a lane of its own, without a name, until an answer shows whose it
+//! is ([`Gate::adopt`]).
+//!
+//! Memory: the backlog is bounded ([`Settings::max_backlog`]; what is beyond it is left to Postfix's own
+//! schedule, and counted), and so are the domains without a provider. Nothing here fails: in doubt mail passes.
+
+mod lane;
+mod look;
+mod outcome;
+mod plan;
+pub mod stream;
+
+pub use look::{Deferred, Look, Passing, Release, Why};
+pub use outcome::{OURS, is_ours, waits};
+
+use super::backlog::Mark;
+use super::decide::Record;
+use super::provider::Documented;
+use super::throttle::plan::{Order, WarmUp};
+use super::throttle::{Grant, Lane, LaneKey, Plan};
+use crate::mail::address::{Address, LocalPart};
+use crate::mail::event::Source;
+use hashbrown::HashMap;
+use jiff::Timestamp;
+use lane::{Arrival, Ears, Way};
+use outcome::{Meaning, meaning};
+use parking_lot::{Mutex, RwLock};
+use plan::{Laid, LaneName};
+use siphasher::sip::SipHasher13;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use stream::Streams;
+
+/// The most domains without a known provider.
+const STRANGERS: usize = 100_000;
+/// Who hears of no outcome at all for so many seconds after an attempt is deaf.
+const DEAF_SECONDS: i64 = 60;
+/// A domain without a provider is forgotten when nothing was heard of it for so many seconds.
+const STRANGER_SECONDS: f64 = 1800.0;
+
+/// What the operator may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The name of our egress.
+    pub egress: String,
+    /// The kinds of mail.
+    pub streams: Streams,
+    /// The most recipients in all backlogs together.
+    pub max_backlog: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            egress: "default".into(),
+            streams: Streams::default(),
+            max_backlog: 1_000_000,
+        }
+    }
+}
+
+/// A lane with its lock.
+#[derive(Debug)]
+struct Place {
+    /// When something is to be done there, in microseconds since 1970; read without the lock.
+    due: AtomicI64,
+    way: Mutex<Way>,
+}
+
+impl Place {
+    fn due(&self) -> i64 {
+        self.due.load(Ordering::Relaxed)
+    }
+}
+
+/// The gate.
+#[derive(Debug)]
+pub struct Gate {
+    hasher: SipHasher13,
+    settings: RwLock<Arc<Settings>>,
+    laid: RwLock<Laid>,
+    lanes: RwLock<HashMap<LaneKey, Arc<Place>>>,
+    strangers: RwLock<HashMap<Box<str>, Arc<Place>>>,
+    backlog: AtomicUsize,
+    left_alone: AtomicU64,
+    released: AtomicU64,
+    releasing: AtomicBool,
+    hearing: AtomicBool,
+    /// When the first attempt passed of which nothing was heard since, in seconds since 1970; 0 is none.
+    unheard_since: AtomicI64,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gate {
+    /// Nothing known; the releaser is taken not to work and outcomes not to be heard, until somebody says
+    /// otherwise.
+    #[must_use]
+    pub fn new() -> Self {
+        let seed = RandomState::new();
+        Self {
+            hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
+            settings: RwLock::default(),
+            laid: RwLock::default(),
+            lanes: RwLock::default(),
+            strangers: RwLock::default(),
+            backlog: AtomicUsize::new(0),
+            left_alone: AtomicU64::new(0),
+            released: AtomicU64::new(0),
+            releasing: AtomicBool::new(false),
+            hearing: AtomicBool::new(false),
+            unheard_since: AtomicI64::new(0),
+        }
+    }
+
+    /// Takes over settings.
+    pub fn configure(&self, settings: Settings, now: Timestamp) {
+        let settings = Arc::new(settings);
+        *self.settings.write() = Arc::clone(&settings);
+        for place in self.places() {
+            place.way.lock().set_streams(&settings.streams, now);
+        }
+    }
+
+    /// Whether deferred mail is handed back. Where it is not, tokens go to whoever asks.
+    pub fn set_releasing(&self, works: bool) {
+        self.releasing.store(works, Ordering::Relaxed);
+    }
+
+    /// Whether outcomes are heard. Where they are not, what is under way is not bounded. Says whether they were
+    /// before.
+    pub fn set_hearing(&self, works: bool) -> bool {
+        self.hearing.swap(works, Ordering::Relaxed)
+    }
+
+    /// Whether deferred mail is handed back.
+    #[must_use]
+    pub fn is_releasing(&self) -> bool {
+        self.releasing.load(Ordering::Relaxed)
+    }
+
+    fn ears(&self, now: Timestamp) -> Ears {
+        let since = self.unheard_since.load(Ordering::Relaxed);
+        let deaf = since != 0 && now.as_second().saturating_sub(since) > DEAF_SECONDS;
+        Ears {
+            releasing: self.releasing.load(Ordering::Relaxed),
+            hearing: self.hearing.load(Ordering::Relaxed) && !deaf,
+        }
+    }
+
+    /// What was learned of a lane.
+    pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
+        let place = self.lane_place(&key.provider, &key.egress, now);
+        self.with(&place, now, |way| way.set_lane(lane, now));
+    }
+
+    /// What was learned of a lane, if anything was.
+    #[must_use]
+    pub fn lane(&self, key: &LaneKey) -> Option<Lane> {
+        let place = self.lanes.read().get(key).cloned()?;
+        let way = place.way.lock();
+        way.lane.clone()
+    }
+
+    /// All lanes of which something was learned, in order.
+    #[must_use]
+    pub fn lanes(&self) -> Vec<(LaneKey, Lane)> {
+        let lanes = self.lanes.read();
+        let learned =
+            |(key, place): (&LaneKey, &Arc<Place>)| Some((key.clone(), place.way.lock().lane.clone()?));
+        let mut all: Vec<_> = lanes.iter().filter_map(learned).collect();
+        drop(lanes);
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// What the providers document.
+    pub fn set_documented(&self, all: impl IntoIterator<Item = (String, Documented)>, now: Timestamp) {
+        self.laid.write().documented = all.into_iter().collect();
+        self.replan(now);
+    }
+
+    /// The warm-ups there are; those given before are over.
+    pub fn set_warm_ups(&self, all: impl IntoIterator<Item = (LaneKey, WarmUp)>, now: Timestamp) {
+        self.laid.write().warm_ups = all.into_iter().collect();
+        self.replan(now);
+    }
+
+    /// What an operator says of a lane; `None` takes it back.
+    pub fn set_order(&self, key: LaneKey, order: Option<Order>, now: Timestamp) {
+        match order {
+            Some(order) => drop(self.laid.write().orders.insert(key.clone(), order)),
+            None => drop(self.laid.write().orders.remove(&key)),
+        }
+        let place = self.lane_place(&key.provider, &key.egress, now);
+        let plan = self.laid.read().plan(&key);
+        self.with(&place, now, |way| way.set_plan(plan, now));
+    }
+
+    fn replan(&self, now: Timestamp) {
+        let lanes: Vec<_> = self
+            .lanes
+            .read()
+            .iter()
+            .map(|(k, p)| (k.clone(), Arc::clone(p)))
+            .collect();
+        for (key, place) in lanes {
+            let plan = self.laid.read().plan(&key);
+            self.with(&place, now, |way| way.set_plan(plan, now));
+        }
+    }
+
+    /// Whether an attempt at this recipient may go now, and through which lane. `provider` is who handles its
+    /// domain, where that is known.
+    pub fn look_up(
+        &self,
+        address: &Address,
+        provider: Option<&str>,
+        now: Timestamp,
+    ) -> (Passing, Option<LaneKey>) {
+        let egress = Arc::clone(&self.settings.read());
+        let Some(place) = self.place(provider, address.domain(), &egress.egress, now) else {
+            return (Passing::Go, None);
+        };
+        let mark = self.mark(address);
+        let ears = self.ears(now);
+        let mut way = place.way.lock();
+        let passing = way.look_up(mark, ears, now);
+        if passing == Passing::Go && self.unheard_since.load(Ordering::Relaxed) == 0 {
+            self.unheard_since.store(now.as_second(), Ordering::Relaxed);
+        }
+        match passing {
+            Passing::Go => (passing, None),
+            Passing::Wait(..) => (passing, Some(way.key.clone())),
+        }
+    }
+
+    /// What the lane to a provider may do now; `None` where nothing is known of it.
+    #[must_use]
+    pub fn grant(
+        &self,
+        provider: &str,
+        egress: &str,
+        now: Timestamp,
+    ) -> Option<(LaneKey, Option<Lane>, Grant)> {
+        let place = self.lanes.read().get(&LaneName { provider, egress }).cloned()?;
+        let mut way = place.way.lock();
+        let grant = way.grant(now).clone();
+        Some((way.key.clone(), way.lane.clone(), grant))
+    }
+
+    /// Hears what became of an attempt. Only what Postfix's log says of a message in its queue counts.
+    /// `provider` is who handles the recipient's domain, where that is known.
+    pub fn observe(&self, record: &Record, provider: Option<&str>, now: Timestamp) {
+        let event = &record.event;
+        let Some(queue_id) = event.queue_id.as_deref().filter(|_| event.source == Source::Log) else {
+            return;
+        };
+        self.unheard_since.store(0, Ordering::Relaxed);
+        let settings = Arc::clone(&self.settings.read());
+        let domain = event.recipient.domain();
+        let Some(place) = self.place(provider, domain, &settings.egress, now) else {
+            return;
+        };
+        let arrival = Arrival {
+            queue_id,
+            mark: self.mark(&event.recipient),
+            stream: settings.streams.of(
+                event.sender.as_deref().unwrap_or_default(),
+                event.sasl_username.as_deref().unwrap_or_default(),
+            ),
+            since: event.at,
+            admitted: self.admits(&settings),
+        };
+        let meaning = meaning(record);
+        let full = self.with(&place, now, |way| {
+            way.local |= event.relay.as_ref().is_some_and(|relay| relay.is_local());
+            match meaning {
+                Meaning::Settled(how) => way.settled(queue_id, arrival.mark, how, now),
+                Meaning::Refused(how) => way.refused(arrival, how, now),
+                Meaning::PutOff => way.put_off(arrival, now),
+            }
+            !arrival.admitted && meaning.waits() && !way.backlog.has(queue_id, arrival.mark)
+        });
+        self.left_alone.fetch_add(u64::from(full), Ordering::Relaxed);
+    }
+
+    /// A deferred recipient that Postfix's queue has and that waits for its turn; whether it is here now.
+    pub fn enter(&self, deferred: &Deferred<'_>, provider: Option<&str>, now: Timestamp) -> bool {
+        let settings = Arc::clone(&self.settings.read());
+        let domain = deferred.recipient.domain();
+        let Some(place) = self.place(provider, domain, &settings.egress, now) else {
+            return false;
+        };
+        let mark = self.mark(deferred.recipient);
+        let stream = settings.streams.of(deferred.sender, "");
+        let admitted = self.admits(&settings);
+        let there = self.with(&place, now, |way| {
+            let there = way.backlog.has(deferred.queue_id, mark);
+            if !there && admitted {
+                way.backlog
+                    .enter(deferred.queue_id, mark, stream, deferred.since, now);
+            }
+            there || admitted
+        });
+        self.left_alone.fetch_add(u64::from(!there), Ordering::Relaxed);
+        there
+    }
+
+    /// Drops what waits for its turn and is not in the queue any more: `queued` are the ids that the queue
+    /// has. Messages that came since `began`, when the queue was listed, stay. How many were dropped.
+    pub fn reconcile(&self, queued: &HashSet<Box<str>>, began: Timestamp, now: Timestamp) -> usize {
+        let mut dropped = 0;
+        for place in self.places() {
+            dropped += self.with(&place, now, |way| {
+                let gone = way.backlog.vanished(|id| queued.contains(id), began);
+                gone.iter().for_each(|id| way.gone(id));
+                gone.len()
+            });
+        }
+        dropped
+    }
+
+    fn admits(&self, settings: &Settings) -> bool {
+        self.backlog.load(Ordering::Relaxed) < settings.max_backlog
+    }
+
+    /// The domain's mail is handled by this provider: what waits for the domain waits in the provider's lane.
+    pub fn adopt(&self, domain: &str, provider: &str, now: Timestamp) {
+        let Some(stranger) = self.strangers.write().remove(domain) else {
+            return;
+        };
+        let egress = Arc::clone(&self.settings.read());
+        let place = self.lane_place(provider, &egress.egress, now);
+        let mut old = stranger.way.lock();
+        self.backlog.fetch_sub(old.backlog.len(), Ordering::Relaxed);
+        self.with(&place, now, |way| way.adopt(&mut old, now));
+    }
+
+    /// The next message that may be handed back at `now`: of the lane that has been due longest.
+    pub fn release(&self, now: Timestamp) -> Option<Release> {
+        let ears = self.ears(now);
+        let limit = now.as_microsecond();
+        loop {
+            let place = self.first().filter(|place| place.due() <= limit)?;
+            let release = self.with(&place, now, |way| way.release(ears, now));
+            if let Some(release) = release {
+                self.released.fetch_add(1, Ordering::Relaxed);
+                return Some(release);
+            }
+            if place.due() <= limit {
+                // Nothing went although it was due: it is looked at again when its time has moved on.
+                place.due.store(limit.saturating_add(1000), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// When [`Gate::release`] is to be asked again, if nothing happens before.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        let due = self.first()?.due();
+        Timestamp::from_microsecond(due)
+            .ok()
+            .filter(|_| due < Timestamp::MAX.as_microsecond())
+    }
+
+    /// Postfix was not reached: the message waits as before.
+    pub fn unrelease(&self, release: &Release, now: Timestamp) {
+        self.each_with(&release.queue_id, now, |way| way.unrelease(&release.queue_id));
+    }
+
+    /// Postfix does not know the message any more.
+    pub fn gone(&self, queue_id: &str, now: Timestamp) {
+        self.each_with(queue_id, now, |way| way.gone(queue_id));
+    }
+
+    /// How a lane stands.
+    #[must_use]
+    pub fn look(&self, key: &LaneKey, now: Timestamp) -> Option<Look> {
+        let place = self.lanes.read().get(key).cloned()?;
+        let settings = Arc::clone(&self.settings.read());
+        let ears = self.ears(now);
+        Some(self.with(&place, now, |way| way.look(&settings.streams, ears, now)))
+    }
+
+    /// How all lanes stand, in order; domains of which no provider is known only where mail waits for them.
+    #[must_use]
+    pub fn look_all(&self, now: Timestamp) -> Vec<Look> {
+        let settings = Arc::clone(&self.settings.read());
+        let ears = self.ears(now);
+        let look = |place: &Arc<Place>| self.with(place, now, |way| way.look(&settings.streams, ears, now));
+        let lanes: Vec<_> = self.lanes.read().values().cloned().collect();
+        let strangers: Vec<_> = self.strangers.read().values().cloned().collect();
+        let mut all: Vec<Look> = lanes.iter().map(look).collect();
+        all.extend(strangers.iter().map(look).filter(|look| look.backlog > 0));
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all
+    }
+
+    /// How many recipients wait in all lanes together.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// How many deferrals were left to Postfix's own schedule because the backlog was full.
+    #[must_use]
+    pub fn left_alone(&self) -> u64 {
+        self.left_alone.load(Ordering::Relaxed)
+    }
+
+    /// How many messages were handed back.
+    #[must_use]
+    pub fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// Forgets domains without a provider of which nothing was heard for long.
+    pub fn sweep(&self, now: Timestamp) {
+        self.strangers.write().retain(|_, place| {
+            let way = place.way.lock();
+            let quiet = super::throttle::seconds(way.touched, now);
+            !way.is_idle() || quiet < STRANGER_SECONDS
+        });
+    }
+
+    fn mark(&self, address: &Address) -> Mark {
+        self.hasher.hash(address.key(LocalPart::Fold).as_str().as_bytes())
+    }
+
+    /// The lane of a domain; `None` where it is not known and there are too many of those.
+    fn place(
+        &self,
+        provider: Option<&str>,
+        domain: &str,
+        egress: &str,
+        now: Timestamp,
+    ) -> Option<Arc<Place>> {
+        if let Some(provider) = provider {
+            return Some(self.lane_place(provider, egress, now));
+        }
+        if let Some(place) = self.strangers.read().get(domain) {
+            return Some(Arc::clone(place));
+        }
+        let mut strangers = self.strangers.write();
+        if strangers.len() >= STRANGERS {
+            return None;
+        }
+        let place = strangers.entry(domain.into()).or_insert_with(|| {
+            let key = LaneKey {
+                provider: domain.to_owned(),
+                egress: egress.to_owned(),
+            };
+            self.found(key, Plan::default(), now)
+        });
+        Some(Arc::clone(place))
+    }
+
+    fn lane_place(&self, provider: &str, egress: &str, now: Timestamp) -> Arc<Place> {
+        if let Some(place) = self.lanes.read().get(&LaneName { provider, egress }) {
+            return Arc::clone(place);
+        }
+        let key = LaneKey {
+            provider: provider.to_owned(),
+            egress: egress.to_owned(),
+        };
+        let plan = self.laid.read().plan(&key);
+        let mut lanes = self.lanes.write();
+        let found = || self.found(key.clone(), plan, now);
+        Arc::clone(lanes.entry(key.clone()).or_insert_with(found))
+    }
+
+    fn found(&self, key: LaneKey, plan: Plan, now: Timestamp) -> Arc<Place> {
+        let settings = Arc::clone(&self.settings.read());
+        Arc::new(Place {
+            due: AtomicI64::new(i64::MAX),
+            way: Mutex::new(Way::new(key, plan, &settings.streams, now)),
+        })
+    }
+
+    /// Does something to a lane, and keeps the total and its due time right.
+    fn with<T>(&self, place: &Place, now: Timestamp, act: impl FnOnce(&mut Way) -> T) -> T {
+        let ears = self.ears(now);
+        let mut way = place.way.lock();
+        let before = way.backlog.len();
+        let result = act(&mut way);
+        let after = way.backlog.len();
+        if after >= before {
+            self.backlog.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.backlog.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        let due = way.due(ears, now);
+        place.due.store(due.as_microsecond(), Ordering::Relaxed);
+        result
+    }
+
+    fn each_with(&self, queue_id: &str, now: Timestamp, act: impl Fn(&mut Way)) {
+        for place in self.places() {
+            let there = place.way.lock().backlog.knows(queue_id);
+            if there {
+                self.with(&place, now, &act);
+            }
+        }
+    }
+
+    /// The lane that is due first.
+    fn first(&self) -> Option<Arc<Place>> {
+        let least = |all: &mut dyn Iterator<Item = &Arc<Place>>| all.min_by_key(|place| place.due()).cloned();
+        let lane = least(&mut self.lanes.read().values());
+        let stranger = least(&mut self.strangers.read().values());
+        [lane, stranger]
+            .into_iter()
+            .flatten()
+            .min_by_key(|place| place.due())
+    }
+
+    fn places(&self) -> impl Iterator<Item = Arc<Place>> {
+        let mut all: Vec<_> = self.lanes.read().values().cloned().collect();
+        all.extend(self.strangers.read().values().cloned());
+        all.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,630 @@
+//! What passes the gate, what waits, and in what order it goes.
+
+use super::*;
+use crate::engine::throttle::plan::Steer;
+use crate::engine::throttle::{Signal, later};
+use crate::engine::verdict::{Cause, Remedy, Verdict};
+use crate::mail::event::{Event, EventId, Evidence, Outcome};
+use crate::mail::reply::Reply;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn at(seconds: f64) -> Timestamp {
+    later(Timestamp::from_second(1_700_000_000).unwrap(), seconds)
+}
+
+fn address(name: &str) -> Address {
+    Address::parse(&format!("{name}@gmail.test")).unwrap()
+}
+
+fn google() -> LaneKey {
+    LaneKey {
+        provider: "google".into(),
+        egress: "default".into(),
+    }
+}
+
+fn working() -> Gate {
+    let gate = Gate::new();
+    gate.set_releasing(true);
+    gate.set_hearing(true);
+    gate
+}
+
+/// Google's lane under an operator's cap of so many a second.
+fn capped(per_second: f64) -> Gate {
+    let gate = working();
+    let what = Steer::Cap {
+        per_second: Some(per_second),
+        concurrency: None,
+    };
+    order(&gate, Some(what), at(0.0));
+    gate
+}
+
+fn order(gate: &Gate, what: Option<Steer>, now: Timestamp) {
+    let order = what.map(|what| Order {
+        what,
+        author: "test".into(),
+        reason: "test".into(),
+        at: now,
+    });
+    gate.set_order(google(), order, now);
+}
+
+fn passes(gate: &Gate, name: &str, now: Timestamp) -> bool {
+    gate.look_up(&address(name), Some("google"), now).0 == Passing::Go
+}
+
+fn why(gate: &Gate, name: &str, now: Timestamp) -> Why {
+    match gate.look_up(&address(name), Some("google"), now).0 {
+        Passing::Wait(_, why) => why,
+        Passing::Go => panic!("{name} passes"),
+    }
+}
+
+fn record(queue_id: &str, name: &str, outcome: Outcome, cause: Cause, text: &str, now: Timestamp) -> Record {
+    let echo = text.starts_with(OURS) || text.starts_with("suspended");
+    let event = Event {
+        id: EventId::new(now, &[queue_id.as_bytes(), name.as_bytes()]),
+        at: now,
+        source: Source::Log,
+        outcome,
+        evidence: if echo { Evidence::Repeat } else { Evidence::Fresh },
+        recipient: address(name),
+        original_recipient: None,
+        sender: Some("app@sender.test".into()),
+        sasl_username: None,
+        queue_id: Some(queue_id.into()),
+        message_id: None,
+        envelope_id: None,
+        relay: None,
+        command: None,
+        reply: Reply {
+            text: text.into(),
+            ..Reply::default()
+        },
+        reported_status: None,
+        reporting_mta: None,
+        return_path: None,
+        own: true,
+    };
+    let verdict = Verdict {
+        cause,
+        sub_cause: None,
+        scope: cause.scope(),
+        permanent: false,
+        remedy: if echo { Remedy::None } else { cause.remedy(false) },
+        rule: "test".into(),
+        hold: None,
+        throttle: None,
+        advice: None,
+    };
+    Record::new(event, verdict, None, LocalPart::Fold)
+}
+
+fn tell(gate: &Gate, queue_id: &str, name: &str, outcome: Outcome, cause: Cause, text: &str, now: Timestamp) {
+    gate.observe(
+        &record(queue_id, name, outcome, cause, text, now),
+        Some("google"),
+        now,
+    );
+}
+
+fn put_off(gate: &Gate, queue_id: &str, name: &str, now: Timestamp) {
+    let text = format!("{OURS}google takes no more just now");
+    tell(
+        gate,
+        queue_id,
+        name,
+        Outcome::Deferred,
+        Cause::Unknown,
+        &text,
+        now,
+    );
+}
+
+fn refused(gate: &Gate, queue_id: &str, name: &str, now: Timestamp) {
+    tell(
+        gate,
+        queue_id,
+        name,
+        Outcome::Deferred,
+        Cause::RateLimited,
+        "421",
+        now,
+    );
+}
+
+fn delivered(gate: &Gate, queue_id: &str, name: &str, now: Timestamp) {
+    tell(
+        gate,
+        queue_id,
+        name,
+        Outcome::Delivered,
+        Cause::Delivered,
+        "250",
+        now,
+    );
+}
+
+fn released(gate: &Gate, now: Timestamp) -> Vec<String> {
+    std::iter::from_fn(|| gate.release(now))
+        .map(|release| release.queue_id.to_string())
+        .collect()
+}
+
+#[test]
+fn an_unproved_lane_has_few_attempts_under_way_and_more_as_it_delivers() {
+    let gate = working();
+    let go = |names: std::ops::Range<u32>| names.filter(|n| passes(&gate, &format!("a{n}"), at(0.0))).count();
+    assert_eq!(go(0..100), 5);
+    assert_eq!(why(&gate, "b", at(0.0)), Why::UnderWay);
+    for n in 0..5 {
+        delivered(&gate, &format!("Q{n}"), &format!("a{n}"), at(1.0));
+    }
+    assert_eq!(go(100..200), 5);
+    for n in 100..105 {
+        delivered(&gate, &format!("Q{n}"), &format!("a{n}"), at(1.0));
+    }
+    assert_eq!(go(200..300), 6, "ten deliveries are worth one more");
+    gate.set_hearing(false);
+    assert_eq!(go(300..400), 100, "nobody waits for what cannot be heard");
+}
+
+#[test]
+fn who_hears_nothing_for_a_minute_is_deaf() {
+    let gate = working();
+    let go = |now| {
+        (0..100)
+            .filter(|n| passes(&gate, &format!("a{n}x{now}"), now))
+            .count()
+    };
+    assert_eq!(go(at(0.0)), 5);
+    assert_eq!(go(at(59.0)), 0);
+    assert_eq!(go(at(62.0)), 100);
+    delivered(&gate, "Q", "other", at(63.0));
+    assert_eq!(go(at(64.0)), 0);
+}
+
+#[test]
+fn with_a_backlog_everybody_joins_it_and_only_tickets_pass() {
+    let gate = capped(1.0);
+    assert!(passes(&gate, "a", at(1.0)));
+    assert_eq!(why(&gate, "b", at(1.0)), Why::Pace);
+    put_off(&gate, "QB", "b", at(1.0));
+    assert_eq!(why(&gate, "c", at(2.0)), Why::Turn, "though there is a token");
+    put_off(&gate, "QC", "c", at(2.0));
+    assert_eq!(released(&gate, at(2.0)), ["QB"]);
+    assert_eq!(why(&gate, "c", at(2.0)), Why::Turn);
+    assert!(passes(&gate, "b", at(2.0)));
+    assert_ne!(
+        gate.look_up(&address("b"), Some("google"), at(2.0)).0,
+        Passing::Go,
+        "once"
+    );
+    assert_eq!(released(&gate, at(3.0)), ["QC"]);
+    assert!(passes(&gate, "c", at(3.0)));
+    assert!(passes(&gate, "d", at(4.0)), "nobody waits any more");
+    delivered(&gate, "QB", "b", at(4.0));
+    delivered(&gate, "QC", "c", at(4.0));
+    assert_eq!(gate.backlog(), 0);
+}
+
+#[test]
+fn without_a_releaser_tokens_go_to_whoever_asks() {
+    let gate = capped(1.0);
+    put_off(&gate, "QB", "b", at(1.0));
+    gate.set_releasing(false);
+    assert!(passes(&gate, "c", at(1.0)));
+    assert_eq!(why(&gate, "d", at(1.0)), Why::Pace);
+}
+
+#[test]
+fn held_and_paused_lanes_let_nothing_pass_and_release_nothing() {
+    let gate = working();
+    let signal = Signal {
+        rule: "google.rate".into(),
+        ..Signal::default()
+    };
+    gate.set_lane(google(), Lane::held(signal, at(60.0), at(0.0)), at(0.0));
+    assert_eq!(
+        gate.look_up(&address("a"), Some("google"), at(1.0)).0,
+        Passing::Wait(Some(at(60.0)), Why::Held)
+    );
+    put_off(&gate, "QA", "a", at(1.0));
+    assert!(released(&gate, at(59.0)).is_empty());
+    assert_eq!(gate.due(), Some(at(60.0)));
+    assert!(released(&gate, at(60.0)).is_empty(), "nothing is brought along");
+    assert_eq!(released(&gate, at(61.0)), ["QA"], "one, to see");
+    order(&gate, Some(Steer::Pause), at(62.0));
+    assert_eq!(why(&gate, "b", at(63.0)), Why::Paused);
+    assert!(passes(&gate, "a", at(63.0)), "who has a ticket has a token");
+    let look = gate.look(&google(), at(63.0)).unwrap();
+    assert_eq!((look.backlog, look.tickets, look.under_way), (1, 0, 1));
+    order(&gate, None, at(64.0));
+    assert_eq!(why(&gate, "b", at(66.0)), Why::UnderWay, "one at a time");
+    delivered(&gate, "QA", "a", at(66.0));
+    assert!(passes(&gate, "b", at(66.0)));
+}
+
+#[test]
+fn the_refused_come_back_to_their_place() {
+    let gate = capped(1.0);
+    for (queue_id, name) in [("QA", "a"), ("QB", "b")] {
+        put_off(&gate, queue_id, name, at(1.0));
+    }
+    assert_eq!(released(&gate, at(1.0)), ["QA"]);
+    assert!(passes(&gate, "a", at(1.0)));
+    refused(&gate, "QA", "a", at(1.5));
+    assert_eq!(released(&gate, at(2.0)), ["QA"], "the oldest is still the oldest");
+}
+
+#[test]
+fn unused_tickets_expire_and_give_their_token_back() {
+    let gate = capped(0.001);
+    order(
+        &gate,
+        Some(Steer::Cap {
+            per_second: Some(0.001),
+            concurrency: None,
+        }),
+        at(0.0),
+    );
+    put_off(&gate, "QA", "a", at(0.0));
+    put_off(&gate, "QB", "b", at(0.0));
+    assert_eq!(released(&gate, at(1000.0)), ["QA"]);
+    assert!(released(&gate, at(1029.0)).is_empty());
+    assert_eq!(
+        released(&gate, at(1031.0)),
+        ["QB"],
+        "the token is there again; the first one rests"
+    );
+    assert!(passes(&gate, "b", at(1031.0)));
+    assert!(!passes(&gate, "a", at(1031.0)), "its ticket has gone");
+}
+
+#[test]
+fn a_message_that_postfix_does_not_know_leaves() {
+    let gate = capped(10.0);
+    put_off(&gate, "QA", "a", at(0.0));
+    let mut handed = 0;
+    for second in 1..1000 {
+        handed += released(&gate, at(f64::from(second))).len();
+    }
+    assert_eq!(handed, 4);
+    assert_eq!(gate.backlog(), 0);
+    put_off(&gate, "QB", "b", at(1000.0));
+    let release = gate.release(at(1001.0)).unwrap();
+    gate.gone(&release.queue_id, at(1001.0));
+    assert_eq!(gate.backlog(), 0);
+}
+
+#[test]
+fn tokens_come_back_for_what_never_reached_the_provider() {
+    for (cause, text, back) in [
+        (
+            Cause::NetworkError,
+            "connect to mx[192.0.2.1]:25: Connection timed out",
+            true,
+        ),
+        (Cause::DnsFailure, "Name service error", true),
+        (Cause::RateLimited, "suspended: 421", true),
+        (Cause::RateLimited, "421 slow down", false),
+        (Cause::MailboxFull, "452 full", false),
+    ] {
+        let gate = capped(0.001);
+        assert!(passes(&gate, "a", at(1000.0)));
+        tell(&gate, "QA", "a", Outcome::Deferred, cause, text, at(1000.0));
+        let look = gate.look(&google(), at(1000.0)).unwrap();
+        assert_eq!(look.tokens > 0.5, back, "{text}");
+        let waits = cause == Cause::RateLimited;
+        assert_eq!(
+            gate.backlog(),
+            usize::from(waits),
+            "{text}: others keep Postfix's own schedule"
+        );
+    }
+}
+
+#[test]
+fn a_suppressed_recipient_gives_its_ticket_back() {
+    let gate = capped(0.001);
+    put_off(&gate, "QA", "a", at(0.0));
+    assert_eq!(released(&gate, at(1000.0)), ["QA"]);
+    let mut bounced = record(
+        "QA",
+        "a",
+        Outcome::Failed,
+        Cause::Unknown,
+        "suppressed",
+        at(1000.0),
+    );
+    bounced.event.evidence = Evidence::Repeat;
+    gate.observe(&bounced, Some("google"), at(1000.0));
+    let look = gate.look(&google(), at(1000.0)).unwrap();
+    assert_eq!((look.tickets, look.backlog), (0, 0));
+    assert!(look.tokens > 0.5);
+}
+
+#[test]
+fn a_message_waits_for_tokens_for_all_its_recipients_within_the_burst() {
+    let gate = capped(2.0);
+    for name in ["a", "b", "c", "d"] {
+        put_off(&gate, "Q", name, at(0.0));
+    }
+    assert!(released(&gate, at(1.5)).is_empty());
+    assert_eq!(gate.due(), Some(at(2.0)));
+    let release = gate.release(at(2.0)).unwrap();
+    assert_eq!(release.tickets, 4);
+    let many = capped(1.0);
+    for n in 0..100 {
+        put_off(&many, "Q", &format!("r{n}"), at(0.0));
+    }
+    assert_eq!(many.release(at(3.0)).unwrap().tickets, 3, "the burst");
+    for n in 0..100 {
+        let name = format!("r{n}");
+        if passes(&many, &name, at(3.0)) {
+            delivered(&many, "Q", &name, at(3.5));
+        } else {
+            put_off(&many, "Q", &name, at(3.5));
+        }
+    }
+    assert_eq!(many.backlog(), 97);
+    assert_eq!(
+        many.release(at(7.0)).unwrap().tickets,
+        3,
+        "the others, once these are settled"
+    );
+}
+
+#[test]
+fn streams_take_turns_by_weight_and_keep_their_own_limit() {
+    let gate = capped(10.0);
+    let kind = |name: &str, weight, per_second| stream::Kind {
+        name: name.into(),
+        senders: vec![format!("*@{name}.test")],
+        users: Vec::new(),
+        weight,
+        per_second,
+    };
+    let streams = Streams::new(vec![
+        kind("news", 1.0, None),
+        kind("receipt", 3.0, None),
+        kind("slow", 1.0, Some(0.5)),
+    ]);
+    let settings = Settings {
+        streams,
+        ..Settings::default()
+    };
+    gate.configure(settings, at(0.0));
+    for n in 0..400 {
+        for (prefix, sender) in [
+            ("N", "a@news.test"),
+            ("R", "a@receipt.test"),
+            ("S", "a@slow.test"),
+        ] {
+            let recipient = address(&format!("{prefix}{n}"));
+            let queue_id = format!("{prefix}{n}");
+            let deferred = Deferred {
+                queue_id: &queue_id,
+                sender,
+                recipient: &recipient,
+                since: at(0.0),
+            };
+            assert!(gate.enter(&deferred, Some("google"), at(0.0)));
+        }
+    }
+    let mut count: BTreeMap<char, u32> = BTreeMap::new();
+    for tenth in 1..=400 {
+        let now = at(f64::from(tenth) / 10.0);
+        for queue_id in released(&gate, now) {
+            *count.entry(queue_id.chars().next().unwrap()).or_default() += 1;
+            let recipient = queue_id.to_lowercase();
+            assert!(passes(&gate, &recipient, now));
+            delivered(&gate, &queue_id, &recipient, now);
+        }
+    }
+    assert!((18..=22).contains(&count[&'S']), "{count:?}");
+    assert!((90..=100).contains(&count[&'N']), "{count:?}");
+    assert!((275..=290).contains(&count[&'R']), "{count:?}");
+    let look = gate.look(&google(), at(40.0)).unwrap();
+    assert_eq!(look.by_stream.len(), 3);
+}
+
+#[test]
+fn a_stranger_becomes_its_providers_lane() {
+    let gate = working();
+    let go = |n: u32, provider| gate.look_up(&address(&format!("a{n}")), provider, at(0.0)).0 == Passing::Go;
+    assert_eq!((0..50).filter(|&n| go(n, None)).count(), 5, "nothing is proved");
+    for n in 5..50 {
+        let name = format!("a{n}");
+        let text = format!("{OURS}as many as may be are under way");
+        let record = record(&name, &name, Outcome::Deferred, Cause::Unknown, &text, at(0.0));
+        gate.observe(&record, None, at(0.0));
+    }
+    gate.adopt("gmail.test", "google", at(1.0));
+    assert_eq!(gate.backlog(), 45);
+    let look = gate.look(&google(), at(1.0)).unwrap();
+    assert_eq!((look.backlog, look.under_way), (45, 5));
+    delivered(&gate, "A0", "a0", at(1.0));
+    assert_eq!(released(&gate, at(1.0)), ["a5"]);
+}
+
+#[test]
+fn what_is_beyond_the_cap_is_left_alone_and_counted() {
+    let gate = capped(1.0);
+    let settings = Settings {
+        max_backlog: 10,
+        ..Settings::default()
+    };
+    gate.configure(settings, at(0.0));
+    for n in 0..15 {
+        put_off(&gate, &format!("Q{n}"), &format!("a{n}"), at(0.0));
+    }
+    assert_eq!((gate.backlog(), gate.left_alone()), (10, 5));
+}
+
+#[test]
+fn the_queue_settles_what_is_there() {
+    let gate = capped(1.0);
+    put_off(&gate, "OLD", "a", at(0.0));
+    put_off(&gate, "HERE", "b", at(0.0));
+    put_off(&gate, "NEW", "c", at(10.0));
+    let queued = HashSet::from(["HERE".into()]);
+    assert_eq!(gate.reconcile(&queued, at(5.0), at(11.0)), 1);
+    assert_eq!(gate.backlog(), 2);
+}
+
+#[test]
+fn a_long_backlog_costs_others_nothing() {
+    let gate = capped(1.0);
+    let empty = capped(1000.0);
+    for n in 0..100_000 {
+        put_off(&gate, &format!("Q{n}"), &format!("a{n}"), at(0.0));
+    }
+    let other = LaneKey {
+        provider: "other".into(),
+        egress: "default".into(),
+    };
+    gate.set_lane(other, Lane::open(at(0.0)), at(0.0));
+    let cost = |gate: &Gate, provider: &str| {
+        let start = crate::clock::monotonic();
+        for n in 0..20_000 {
+            let _ = gate.look_up(&address(&format!("x{n}")), Some(provider), at(1.0));
+        }
+        start.elapsed()
+    };
+    let (_warm, without) = (cost(&empty, "google"), cost(&empty, "google"));
+    let others = cost(&gate, "other");
+    let behind = cost(&gate, "google");
+    // Allows for a busy machine; what it must not be is in proportion to the backlog.
+    let bound = without * 5 + Duration::from_millis(50);
+    assert!(
+        others < bound && behind < bound,
+        "{without:?} {others:?} {behind:?}"
+    );
+    let start = crate::clock::monotonic();
+    let handed: usize = (1..=1000)
+        .map(|second| released(&gate, at(f64::from(second))).len())
+        .sum();
+    assert!(handed >= 1000 / 60, "{handed}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Somebody asks for a recipient.
+    Ask(u8),
+    /// The releaser looks, and Postfix asks for some of the recipients of what it got.
+    Release(u8),
+    /// The attempts under way end: delivered, refused, never left.
+    End(u8),
+    /// Time passes, in tenths of a second.
+    Wait(u16),
+    /// Postfix was not reached.
+    Fail,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(Step::Ask),
+        4 => any::<u8>().prop_map(Step::Release),
+        4 => any::<u8>().prop_map(Step::End),
+        3 => (0..100u16).prop_map(Step::Wait),
+        1 => (300..1000u16).prop_map(Step::Wait),
+        1 => Just(Step::Fail),
+    ]
+}
+
+proptest! {
+    /// Never more attempts reach the provider than there were tokens, whatever happens in whatever order;
+    /// and once the world behaves, everything that waits is released and delivered.
+    #[test]
+    fn passes_are_tokens_and_nothing_waits_for_ever(steps in proptest::collection::vec(step(), 1..300)) {
+        let gate = capped(2.0);
+        let (mut now, mut reached, mut never) = (0.0, 0u32, 0u32);
+        let mut waiting: BTreeMap<u8, bool> = BTreeMap::new();
+        let mut under_way: Vec<u8> = Vec::new();
+        let id = |n: u8| format!("Q{}", n % 40);
+        let name = |n: u8| format!("a{n}");
+        let ask = |n: u8, now: f64, waiting: &mut BTreeMap<u8, bool>, under_way: &mut Vec<u8>| {
+            if passes(&gate, &name(n), at(now)) {
+                under_way.push(n);
+                waiting.remove(&n);
+                true
+            } else {
+                put_off(&gate, &id(n), &name(n), at(now));
+                waiting.insert(n, true);
+                false
+            }
+        };
+        for step in steps {
+            match step {
+                Step::Ask(n) if !under_way.contains(&n) => {
+                    ask(n, now, &mut waiting, &mut under_way);
+                }
+                Step::Ask(_) => {}
+                Step::Release(luck) => {
+                    if let Some(release) = gate.release(at(now)) {
+                        let of: Vec<u8> = waiting.keys().copied().filter(|&n| id(n) == *release.queue_id).collect();
+                        for n in of {
+                            if luck % 5 > 0 {
+                                ask(n, now, &mut waiting, &mut under_way);
+                            }
+                        }
+                    }
+                }
+                Step::End(how) => {
+                    for n in std::mem::take(&mut under_way) {
+                        match how % 3 {
+                            0 => {
+                                reached += 1;
+                                delivered(&gate, &id(n), &name(n), at(now));
+                            }
+                            1 => {
+                                reached += 1;
+                                refused(&gate, &id(n), &name(n), at(now));
+                                waiting.insert(n, true);
+                            }
+                            _ => {
+                                never += 1;
+                                tell(&gate, &id(n), &name(n), Outcome::Deferred, Cause::NetworkError, "lost", at(now));
+                            }
+                        }
+                    }
+                }
+                Step::Wait(tenths) => now += f64::from(tenths) / 10.0,
+                Step::Fail => {
+                    if let Some(release) = gate.release(at(now)) {
+                        gate.unrelease(&release, at(now));
+                    }
+                }
+            }
+            // A token came every half second, and the bucket began empty.
+            let sent = reached + under_way.len() as u32;
+            prop_assert!(f64::from(sent) <= now * 2.0 + 0.01, "{sent} (and {never} that never left) in {now} s");
+        }
+        // Nobody else asks, and everything that is tried is delivered.
+        for n in std::mem::take(&mut under_way) {
+            delivered(&gate, &id(n), &name(n), at(now));
+        }
+        for _ in 0..4000 {
+            now += 0.5;
+            while let Some(release) = gate.release(at(now)) {
+                let of: Vec<u8> = waiting.keys().copied().filter(|&n| id(n) == *release.queue_id).collect();
+                for n in of {
+                    if ask(n, now, &mut waiting, &mut under_way) {
+                        delivered(&gate, &id(n), &name(n), at(now));
+                    }
+                }
+                under_way.clear();
+            }
+            if waiting.is_empty() && gate.backlog() == 0 {
+                break;
+            }
+        }
+        prop_assert!(gate.backlog() == 0, "{} wait for ever; the world has {waiting:?}", gate.backlog());
+    }
+}
