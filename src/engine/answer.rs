@@ -148,17 +148,21 @@ pub fn policy(
     (finding, action)
 }
 
-/// What is known about the key of a look-up, and what the map says.
+/// What is known about the key of a look-up, and what the map says. `before` is the key that the same client
+/// asked the transport map for last and that was let through, "" for none: Postfix asks for
+/// `user+extension@domain` and, where that is not found, at once for `user@domain`; this is one attempt.
 #[must_use]
 pub fn look_up(
     memory: &Memory,
     map: Map,
     key: &str,
+    before: &str,
     settings: &Settings,
     now: Timestamp,
 ) -> (Finding, socketmap::Answer) {
     use socketmap::Answer;
     let asking = match map {
+        Map::Transport if is_extended(before, key) => Asking::Injection,
         Map::Transport => Asking::Attempt,
         Map::Access | Map::Suppressed => Asking::Injection,
     };
@@ -176,6 +180,21 @@ pub fn look_up(
         (Finding::Unloaded, _) => Answer::Temp(UNLOADED.into()),
     };
     (finding, answer)
+}
+
+/// Whether an address is another one with an extension, by whatever character (transport(5),
+/// `recipient_delimiter`).
+fn is_extended(extended: &str, address: &str) -> bool {
+    let parts = extended.rsplit_once('@').zip(address.rsplit_once('@'));
+    parts.is_some_and(|((long, its_domain), (short, domain))| {
+        let extension = long
+            .get(..short.len())
+            .filter(|start| start.eq_ignore_ascii_case(short));
+        extension.is_some()
+            && its_domain.eq_ignore_ascii_case(domain)
+            && !short.is_empty()
+            && long[short.len()..].starts_with(|c: char| c.is_ascii_punctuation() && c != '"')
+    })
 }
 
 const UNLOADED: &str = "suppressions are still being loaded";
@@ -302,7 +321,7 @@ mod tests {
     }
 
     fn answer(map: Map, key: &str) -> Answer {
-        look_up(&memory(), map, key, &Settings::default(), now()).1
+        look_up(&memory(), map, key, "", &Settings::default(), now()).1
     }
 
     fn reject() -> Action {
@@ -422,7 +441,7 @@ mod tests {
         let both = |settings: &Settings| {
             (
                 policy(&memory, &request, settings, now()).1,
-                look_up(&memory, Map::Transport, request.recipient, settings, now()).1,
+                look_up(&memory, Map::Transport, request.recipient, "", settings, now()).1,
             )
         };
         assert_eq!(both(&Settings::default()), (Action::Dunno, Answer::NotFound));
@@ -434,6 +453,42 @@ mod tests {
         assert_eq!(
             both(&settings),
             (Action::Defer { text: text.clone() }, Answer::Temp(text))
+        );
+    }
+
+    #[test]
+    fn an_extension_and_its_base_are_one_attempt() {
+        let table = [
+            ("a+b@x.test", "a@x.test", true),
+            ("A+b@X.test", "a@x.test", true),
+            ("a-b@x.test", "a@x.test", true),
+            ("ab@x.test", "a@x.test", false),
+            ("a@x.test", "a@x.test", false),
+            ("a+b@y.test", "a@x.test", false),
+            ("", "a@x.test", false),
+            ("a+b@x.test", "@x.test", false),
+            ("é+b@x.test", "é@x.test", true),
+            ("é+b@x.test", "a@x.test", false),
+        ];
+        for (before, key, expected) in table {
+            assert_eq!(is_extended(before, key), expected, "{before} {key}");
+        }
+        let held = |before| {
+            let settings = Settings::default();
+            look_up(&memory(), Map::Transport, "a@gmail.com", before, &settings, now()).1 != Answer::NotFound
+        };
+        assert!(held("") && !held("a+x@gmail.com"));
+        assert_eq!(
+            look_up(
+                &memory(),
+                Map::Transport,
+                "dead@gmail.com",
+                "dead+x@gmail.com",
+                &Settings::default(),
+                now()
+            )
+            .1,
+            Answer::Ok(format!("error:5.1.1 {REFUSED}"))
         );
     }
 

@@ -31,7 +31,7 @@ pub const TICKET_SECONDS: f64 = 30.0;
 const OUTCOME_SECONDS: f64 = 900.0;
 /// How long a message that came back without an attempt rests, in seconds; doubled each time. (Postfix
 /// remembers our last answer for up to 30 s where nothing else was asked in between.)
-const REST_SECONDS: f64 = 4.0;
+const REST_SECONDS: f64 = 1.0;
 
 /// The waiting messages of one lane.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ pub struct Overdue {
 
 impl Backlog {
     /// How often a message may be handed over without any attempt before it is taken for gone.
-    pub const FRUITLESS: u32 = 4;
+    pub const FRUITLESS: u32 = 6;
 
     /// How many recipients are in it.
     #[must_use]
@@ -391,7 +391,7 @@ impl Backlog {
         let (stream, age) = (message.stream, message.age);
         match without_attempt {
             Some(now) => {
-                let rest = REST_SECONDS * 2f64.powi(message.fruitless.clamp(1, 5) as i32 - 1);
+                let rest = REST_SECONDS * 2f64.powi(message.fruitless.clamp(1, 6) as i32 - 1);
                 let until = later(now, rest);
                 message.place = Place::Later(until);
                 self.later.insert((until, Arc::clone(id)));

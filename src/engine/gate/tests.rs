@@ -293,7 +293,7 @@ fn a_message_that_postfix_does_not_know_leaves() {
     for second in 1..1000 {
         handed += released(&gate, at(f64::from(second))).len();
     }
-    assert_eq!(handed, 4);
+    assert_eq!(handed, 6);
     assert_eq!(gate.backlog(), 0);
     put_off(&gate, "QB", "b", at(1000.0));
     let release = gate.release(at(1001.0)).unwrap();

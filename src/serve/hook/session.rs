@@ -58,7 +58,11 @@ pub(super) struct Policy(policy::Decoder);
 
 /// The dialogue of the socketmap service.
 #[derive(Debug, Default)]
-pub(super) struct Socketmap(socketmap::Decoder);
+pub(super) struct Socketmap {
+    decoder: socketmap::Decoder,
+    /// The key that was let through last.
+    before: String,
+}
 
 impl Dialogue for Policy {
     fn feed(&mut self, bytes: &[u8]) {
@@ -96,18 +100,18 @@ impl Dialogue for Policy {
 
 impl Dialogue for Socketmap {
     fn feed(&mut self, bytes: &[u8]) {
-        self.0.feed(bytes);
+        self.decoder.feed(bytes);
     }
 
     fn waiting(&self) -> usize {
-        self.0.waiting()
+        self.decoder.waiting()
     }
 
     fn answer(&mut self, desk: &Desk, out: &mut Vec<u8>) -> Answered {
         let settings = desk.shared.answers.read();
         let mut requests = 0;
         let broken = loop {
-            let request = match self.0.decode() {
+            let request = match self.decoder.decode() {
                 Ok(Some(request)) => request,
                 Ok(None) => break None,
                 Err(error) => {
@@ -124,9 +128,14 @@ impl Dialogue for Socketmap {
                     continue;
                 }
             };
+            let (memory, before) = (&desk.shared.memory, &self.before);
             let (finding, answer) =
-                answer::look_up(&desk.shared.memory, map, request.key, &settings, clock::now());
+                answer::look_up(memory, map, request.key, before, &settings, clock::now());
             answer.encode(out);
+            self.before.clear();
+            if map == Map::Transport && answer == socketmap::Answer::NotFound && request.key.len() <= KEPT {
+                self.before.push_str(request.key);
+            }
             let subject = Subject {
                 asked: map.name(),
                 address: request.key,
