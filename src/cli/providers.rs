@@ -94,7 +94,8 @@ async fn of(domains: &[String], providers: &Providers, settings: &DnsSettings) -
     let mut code = ExitCode::SUCCESS;
     for domain in domains {
         let (exchangers, _) = dns.exchangers(domain).await;
-        let provider = exchanger::provider(providers, domain, &exchangers);
+        let provider = exchanger::provider(providers, domain, &exchangers)
+            .unwrap_or_else(|| providers.provider_of_relay(domain));
         let because = match &exchangers {
             Exchangers::Hosts(hosts) => hosts.join(", "),
             Exchangers::Nobody => "takes no mail, or there is no such domain".into(),

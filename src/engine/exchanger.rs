@@ -32,19 +32,16 @@ pub enum Exchangers {
     Unknown,
 }
 
-/// Who runs the mailboxes of a domain, as lanes name it: the provider whose all exchangers are, else the
-/// registrable domain that all of them have in common, else the domain's own.
+/// Who runs the mailboxes of a domain, as lanes name it: the provider whose all exchangers are, or the registrable
+/// domain that all of them have in common. `None` is the domain itself.
 #[must_use]
-pub fn provider(providers: &Providers, domain: &str, exchangers: &Exchangers) -> String {
-    let own = || providers.provider_of_relay(domain);
+pub fn provider(providers: &Providers, domain: &str, exchangers: &Exchangers) -> Option<String> {
     let Exchangers::Hosts(hosts) = exchangers else {
-        return own();
+        return None;
     };
     let mut all = hosts.iter().map(|host| providers.provider_of_relay(host));
-    match all.next() {
-        Some(first) if all.all(|other| other == first) => first,
-        _ => own(),
-    }
+    let first = all.next()?;
+    (all.all(|other| other == first) && first != providers.provider_of_relay(domain)).then_some(first)
 }
 
 /// Until when an answer is believed, given how long DNS says that it is true.
@@ -68,7 +65,8 @@ pub struct Cache {
 
 #[derive(Debug, Clone)]
 struct Found {
-    provider: Arc<str>,
+    /// `None` is the domain itself.
+    provider: Option<Arc<str>>,
     until: Timestamp,
 }
 
@@ -76,29 +74,32 @@ impl Cache {
     /// The domains of a generation: two of them take some 20 MB.
     pub const GENERATION: usize = 100_000;
 
-    /// Remembers who runs a domain's mailboxes.
-    pub fn insert(&mut self, domain: &str, provider: &str, until: Timestamp) {
+    /// Remembers who runs a domain's mailboxes; `None` is the domain itself.
+    pub fn insert(&mut self, domain: &str, provider: Option<&str>, until: Timestamp) {
         if self.young.len() >= Self::GENERATION {
             self.old = std::mem::take(&mut self.young);
             let old = &self.old;
-            self.names = old.values().map(|found| Arc::clone(&found.provider)).collect();
+            self.names = old.values().filter_map(|found| found.provider.clone()).collect();
         }
-        let provider = match self.names.get(provider) {
-            Some(name) => Arc::clone(name),
-            None => {
-                let name: Arc<str> = provider.into();
-                self.names.insert(Arc::clone(&name));
-                name
-            }
-        };
+        let provider = provider.map(|provider| self.shared(provider));
         self.young.insert(domain.into(), Found { provider, until });
     }
 
-    /// Who runs a domain's mailboxes, where that is remembered and still believed.
+    fn shared(&mut self, name: &str) -> Arc<str> {
+        if let Some(name) = self.names.get(name) {
+            return Arc::clone(name);
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&name));
+        name
+    }
+
+    /// Who runs a domain's mailboxes, where that is remembered and still believed: `Some(None)` is the domain
+    /// itself.
     #[must_use]
-    pub fn get(&self, domain: &str, now: Timestamp) -> Option<Arc<str>> {
+    pub fn get(&self, domain: &str, now: Timestamp) -> Option<Option<Arc<str>>> {
         let found = self.young.get(domain).or_else(|| self.old.get(domain))?;
-        (now < found.until).then(|| Arc::clone(&found.provider))
+        (now < found.until).then(|| found.provider.clone())
     }
 
     /// How many domains are remembered.
@@ -125,47 +126,41 @@ mod tests {
     #[test]
     fn a_domain_belongs_to_whom_all_its_exchangers_belong_to() {
         let providers = Providers::shipped().unwrap();
-        let table: &[(&str, &[&str], &str)] = &[
+        let table: &[(&str, &[&str], Option<&str>)] = &[
             (
                 "shop.example",
                 &["aspmx.l.google.com", "alt1.aspmx.l.google.com"],
-                "google",
+                Some("google"),
             ),
-            ("shop.example", &["ASPMX.L.GOOGLE.COM."], "google"),
-            // mixed: its own
+            ("shop.example", &["ASPMX.L.GOOGLE.COM."], Some("google")),
+            // mixed: by itself
             (
                 "mail.shop.example",
                 &["aspmx.l.google.com", "mx.shop.example"],
-                "shop.example",
+                None,
             ),
             (
                 "shop.example",
                 &["aspmx.l.google.com", "shop.mail.protection.outlook.com"],
-                "shop.example",
+                None,
             ),
             // nobody's in the catalogue: what they have in common
             (
                 "shop.example",
                 &["mx1.hoster.example", "mx2.hoster.example"],
-                "hoster.example",
+                Some("hoster.example"),
             ),
-            (
-                "shop.example",
-                &["mx1.hoster.example", "mx2.other.example"],
-                "shop.example",
-            ),
-            ("shop.example", &[], "shop.example"),
+            ("shop.example", &["mx1.hoster.example", "mx2.other.example"], None),
+            ("shop.example", &["mx1.shop.example"], None),
+            ("shop.example", &[], None),
         ];
         for (domain, hosts, expected) in table {
             let hosts = Exchangers::Hosts(hosts.iter().map(|&host| host.to_owned()).collect());
-            assert_eq!(
-                provider(&providers, domain, &hosts),
-                *expected,
-                "{domain} {hosts:?}"
-            );
+            let found = provider(&providers, domain, &hosts);
+            assert_eq!(found.as_deref(), *expected, "{domain} {hosts:?}");
         }
         for nothing in [Exchangers::Nobody, Exchangers::Unknown] {
-            assert_eq!(provider(&providers, "www.shop.example", &nothing), "shop.example");
+            assert_eq!(provider(&providers, "www.shop.example", &nothing), None);
         }
     }
 
@@ -188,16 +183,18 @@ mod tests {
     #[test]
     fn what_is_remembered_ends_and_stays_bounded() {
         let mut cache = Cache::default();
-        cache.insert("a.example", "google", at(10));
-        assert_eq!(cache.get("a.example", at(9)).as_deref(), Some("google"));
+        cache.insert("a.example", Some("google"), at(10));
+        cache.insert("b.example", None, at(10));
+        assert_eq!(cache.get("a.example", at(9)), Some(Some("google".into())));
+        assert_eq!(cache.get("b.example", at(9)), Some(None));
         assert_eq!(cache.get("a.example", at(10)), None);
         for n in 0..Cache::GENERATION * 3 {
-            cache.insert(&format!("d{n}.example"), "yahoo", at(10));
+            cache.insert(&format!("d{n}.example"), Some("yahoo"), at(10));
         }
         assert!(cache.len() <= 2 * Cache::GENERATION);
         assert_eq!(cache.get("a.example", at(0)), None, "the oldest are forgotten");
         let last = format!("d{}.example", Cache::GENERATION * 3 - 1);
-        assert_eq!(cache.get(&last, at(0)).as_deref(), Some("yahoo"));
+        assert_eq!(cache.get(&last, at(0)), Some(Some("yahoo".into())));
         assert!(cache.names.len() <= 2);
     }
 }

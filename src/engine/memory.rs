@@ -22,8 +22,8 @@ use parking_lot::RwLock;
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Parts of the suppression table, each under its own lock: a writer makes at most one look-up in 64
 /// wait, and a part grows in steps of a sixty-fourth.
@@ -73,8 +73,18 @@ pub struct Memory {
     suppressions: Box<[RwLock<HashTable<Slot>>]>,
     domains: RwLock<Domains>,
     exchangers: RwLock<exchanger::Cache>,
+    unknown: OnceLock<Unknown>,
     gate: Gate,
     loaded: AtomicBool,
+}
+
+/// Who is told of domains of which nothing is known.
+struct Unknown(Box<dyn Fn(&str) + Send + Sync>);
+
+impl std::fmt::Debug for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unknown")
+    }
 }
 
 /// The provider of each domain; the few names of providers are shared.
@@ -149,6 +159,7 @@ impl Memory {
             suppressions: (0..SHARDS).map(|_| RwLock::default()).collect(),
             domains: RwLock::default(),
             exchangers: RwLock::default(),
+            unknown: OnceLock::new(),
             gate: Gate::new(),
             loaded: AtomicBool::new(false),
         }
@@ -240,19 +251,41 @@ impl Memory {
         self.domains.read().provider.get(domain).cloned()
     }
 
-    /// DNS says that the domain's mail is handled by this provider, and is believed until then.
-    pub fn set_exchangers(&self, domain: &str, provider: &str, until: Timestamp, now: Timestamp) {
+    /// DNS says that the domain's mail is handled by this provider, or by the domain itself, and is believed
+    /// until then.
+    pub fn set_exchangers(&self, domain: &str, provider: Option<&str>, until: Timestamp, now: Timestamp) {
         self.exchangers.write().insert(domain, provider, until);
-        if self.provider_of(domain).is_none() {
+        if let Some(provider) = provider.filter(|_| self.provider_of(domain).is_none()) {
             self.gate.adopt(domain, provider, now);
         }
     }
 
-    /// Who handles the domain's mail: as answers have shown, else as DNS says.
+    /// Who handles the domain's mail: as answers have shown, else as DNS says. `None` is the domain itself, or
+    /// nobody knows yet; where nobody does, whoever asked to be told ([`Memory::when_unknown`]) is.
     #[must_use]
     pub fn provider_at(&self, domain: &str, now: Timestamp) -> Option<Arc<str>> {
-        self.provider_of(domain)
-            .or_else(|| self.exchangers.read().get(domain, now))
+        if let Some(provider) = self.provider_of(domain) {
+            return Some(provider);
+        }
+        if let Some(found) = self.exchangers.read().get(domain, now) {
+            return found;
+        }
+        if let Some(Unknown(tell)) = self.unknown.get() {
+            tell(domain);
+        }
+        None
+    }
+
+    /// Whether it is known who handles the domain's mail.
+    #[must_use]
+    pub fn knows(&self, domain: &str, now: Timestamp) -> bool {
+        self.provider_of(domain).is_some() || self.exchangers.read().get(domain, now).is_some()
+    }
+
+    /// Has somebody told of domains of which nothing is known, while hooks are answering: it must not wait. The
+    /// first to ask is told.
+    pub fn when_unknown(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        let _ = self.unknown.set(Unknown(Box::new(tell)));
     }
 
     /// What lets delivery attempts pass.

@@ -35,11 +35,13 @@ use crate::engine::rule::RuleSet;
 use crate::store::Store;
 use accept::AsyncListener;
 use anyhow::Context as _;
+use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
 use listen::{Inherited, Listener};
 use parking_lot::RwLock;
 use release::{Bell, ReleaseCounters, Releaser};
+use resolve::{Resolve, ResolveCounters};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -286,6 +288,27 @@ impl Daemon {
             Arc::clone(&release_counters),
         );
         rest.spawn(releaser.run(is_loaded, stop_rest.clone()));
+        let resolve_counters = Arc::new(ResolveCounters::default());
+        if settings.dns.lookups {
+            match Dns::new(&settings.dns) {
+                Ok(dns) => {
+                    let (task, wanted) = Resolve::new(
+                        dns,
+                        Arc::clone(&memory),
+                        Arc::clone(&bench),
+                        Arc::clone(&resolve_counters),
+                    );
+                    memory.when_unknown(move |domain| wanted.want(domain));
+                    rest.spawn(task.run(stop_rest.clone()));
+                }
+                Err(error) => {
+                    warn!(
+                        error = format!("{error:#}"),
+                        "no look-ups: each domain is by itself until it answers"
+                    );
+                }
+            }
+        }
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
         if let Some(listener) = bound.lmtp {
             let (host, size) = (host_name(), settings.lmtp.max_size);

@@ -85,7 +85,7 @@ impl Resolve {
                 () = stop.cancelled() => return,
                 wanted = self.wanted.recv() => {
                     let Some(domain) = wanted else { return };
-                    let known = self.memory.provider_at(&domain, clock::now()).is_some();
+                    let known = self.memory.knows(&domain, clock::now());
                     if !known && asked.insert(domain.clone()) {
                         let dns = self.dns.clone();
                         asking.spawn(async move {
@@ -109,12 +109,13 @@ impl Resolve {
         let provider = exchanger::provider(&bench.providers, domain, exchangers);
         let now = clock::now();
         let until = exchanger::believed(exchangers, ttl, now);
-        debug!(domain, provider, ?exchangers, %until, "looked up");
+        debug!(domain, ?provider, ?exchangers, %until, "looked up");
         let counter = match exchangers {
             Exchangers::Unknown => &self.counters.failed,
             Exchangers::Hosts(_) | Exchangers::Nobody => &self.counters.answered,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.memory.set_exchangers(domain, &provider, until, now);
+        self.memory
+            .set_exchangers(domain, provider.as_deref(), until, now);
     }
 }

@@ -50,7 +50,11 @@ impl Setup {
             sections: BTreeMap::new(),
             environment: BTreeMap::new(),
         };
-        setup.text("log", "source", "off").text("egress", "name", "lab")
+        setup
+            .text("log", "source", "off")
+            .text("egress", "name", "lab")
+            // Nothing of the lab leaves the machine.
+            .value("dns", "lookups", "false")
     }
 
     /// Sets a key to a text.
