@@ -164,12 +164,12 @@ fn load() -> Result<Arc<Memory>, Failure> {
     println!("{SUPPRESSIONS} suppressions loaded in {took:.2?}, {each} octets each");
     for (n, domain) in DOMAINS.iter().enumerate() {
         let provider = format!("provider{n}");
-        memory.set_provider(domain, &provider);
+        memory.set_provider(domain, &provider, since);
         let lane = LaneKey {
             provider,
             egress: "default".into(),
         };
-        memory.set_lane(lane, Lane::open(since));
+        memory.set_lane(lane, Lane::open(since), since);
     }
     hold(&memory, "provider7")?;
     memory.set_loaded();
@@ -190,7 +190,7 @@ fn hold(memory: &Memory, provider: &str) -> Result<(), Failure> {
         "9000-01-01T00:00:00Z".parse()?,
         "2026-11-21T10:00:00Z".parse()?,
     );
-    memory.set_lane(lane, held);
+    memory.set_lane(lane, held, "2026-11-21T10:00:00Z".parse()?);
     Ok(())
 }
 

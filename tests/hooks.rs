@@ -51,19 +51,19 @@ fn memory() -> Arc<Memory> {
     let memory = Memory::new();
     suppress(&memory, "dead@example.org");
     suppress(&memory, "пётр@тест.example");
-    memory.set_provider("gmail.com", "google");
+    let since = "2026-11-21T10:00:00Z".parse().unwrap();
+    memory.set_provider("gmail.com", "google", since);
     let lane = LaneKey {
         provider: "google".into(),
         egress: "default".into(),
     };
-    let since = "2026-11-21T10:00:00Z".parse().unwrap();
     let signal = Signal {
         rule: "google.rate".into(),
         reply: "421 4.7.28".into(),
         ..Signal::default()
     };
     let held = Lane::held(signal, "9000-01-01T00:00:00Z".parse().unwrap(), since);
-    memory.set_lane(lane, held);
+    memory.set_lane(lane, held, since);
     memory.set_loaded();
     Arc::new(memory)
 }

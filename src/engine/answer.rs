@@ -4,6 +4,7 @@
 //! its translations. Where an address cannot be read (a bare `postmaster`, the null address, a partial
 //! key such as `*` or a domain) nothing is found: mail is only ever held up by what is known.
 
+use super::gate::Why;
 use super::memory::{Entry, Hold, Memory};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
@@ -210,12 +211,14 @@ fn refusal(entry: &Entry, settings: &Settings) -> String {
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let until = self.until.strftime("%FT%TZ");
-        write!(
-            f,
-            "{} asked us to slow down: held until {until}",
-            self.lane.provider
-        )?;
+        let provider = &self.lane.provider;
+        match self.why {
+            Why::Held => write!(f, "{provider} asked us to slow down: held")?,
+            Why::Paused => write!(f, "{provider} is paused by an operator")?,
+        }
+        if let Some(until) = self.until {
+            write!(f, " until {}", until.strftime("%FT%TZ"))?;
+        }
         match &self.rule {
             Some(rule) => write!(f, " ({rule})"),
             None => Ok(()),
@@ -252,7 +255,7 @@ mod tests {
                 },
             );
         }
-        memory.set_provider("gmail.com", "google");
+        memory.set_provider("gmail.com", "google", now());
         let lane = LaneKey {
             provider: "google".into(),
             egress: "default".into(),
@@ -263,7 +266,7 @@ mod tests {
             reply: "421".into(),
             ..Signal::default()
         };
-        memory.set_lane(lane, Lane::held(signal, until, now()));
+        memory.set_lane(lane, Lane::held(signal, until, now()), now());
         memory.set_loaded();
         memory
     }

@@ -9,16 +9,17 @@
 //! instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
 //! ten million entries a look-up hits a stranger's with probability 5e-13.
 
+use super::gate::{Gate, Why};
 use super::suppression::SuppressionId;
-use super::throttle::{Lane, LaneKey};
+use super::throttle::{Lane, LaneKey, Permit};
 use super::verdict::Cause;
 use crate::mail::address::AddressKey;
-use hashbrown::{Equivalent, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use jiff::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -39,13 +40,15 @@ pub struct Entry {
     pub expires: Option<Timestamp>,
 }
 
-/// A lane that is held.
+/// A lane that mail has to wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
     /// Which.
     pub lane: LaneKey,
-    /// Until when.
-    pub until: Timestamp,
+    /// Until when; `None` where that is not known.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: Why,
     /// The rule whose signal held it, where one is known.
     pub rule: Option<String>,
 }
@@ -67,7 +70,9 @@ pub struct Memory {
     hasher: SipHasher13,
     suppressions: Box<[RwLock<HashTable<Slot>>]>,
     domains: RwLock<Domains>,
-    lanes: RwLock<HashMap<LaneKey, Lane, RandomState>>,
+    gate: Gate,
+    /// How far in the change feed what is known of each lane stands.
+    heights: Mutex<HashMap<LaneKey, i64>>,
     loaded: AtomicBool,
 }
 
@@ -76,19 +81,6 @@ pub struct Memory {
 struct Domains {
     provider: HashMap<Box<str>, Arc<str>, RandomState>,
     names: HashSet<Arc<str>>,
-}
-
-/// A borrowed [`LaneKey`]; it hashes alike because fields are hashed in order and `str` as `String`.
-#[derive(Hash)]
-struct LaneName<'a> {
-    provider: &'a str,
-    egress: &'a str,
-}
-
-impl Equivalent<LaneKey> for LaneName<'_> {
-    fn equivalent(&self, key: &LaneKey) -> bool {
-        self.provider == key.provider && self.egress == key.egress
-    }
 }
 
 /// An entry in 24 bytes.
@@ -155,7 +147,8 @@ impl Memory {
             hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
             suppressions: (0..SHARDS).map(|_| RwLock::default()).collect(),
             domains: RwLock::default(),
-            lanes: RwLock::default(),
+            gate: Gate::new(),
+            heights: Mutex::default(),
             loaded: AtomicBool::new(false),
         }
     }
@@ -177,7 +170,7 @@ impl Memory {
         Size {
             suppressions: self.suppressions.iter().map(|shard| shard.read().len()).sum(),
             domains: self.domains.read().provider.len(),
-            lanes: self.lanes.read().len(),
+            lanes: self.gate.lanes().len(),
         }
     }
 
@@ -224,17 +217,19 @@ impl Memory {
     }
 
     /// The domain's mail is handled by this provider. The domain is in its canonical form.
-    pub fn set_provider(&self, domain: &str, provider: &str) {
-        let mut domains = self.domains.write();
-        let name = match domains.names.get(provider) {
-            Some(name) => Arc::clone(name),
-            None => {
-                let name: Arc<str> = provider.into();
-                domains.names.insert(Arc::clone(&name));
-                name
-            }
-        };
-        domains.provider.insert(domain.into(), name);
+    pub fn set_provider(&self, domain: &str, provider: &str, _now: Timestamp) {
+        {
+            let mut domains = self.domains.write();
+            let name = match domains.names.get(provider) {
+                Some(name) => Arc::clone(name),
+                None => {
+                    let name: Arc<str> = provider.into();
+                    domains.names.insert(Arc::clone(&name));
+                    name
+                }
+            };
+            domains.provider.insert(domain.into(), name);
+        }
     }
 
     /// Who handles the domain's mail, as far as answers have shown.
@@ -243,40 +238,51 @@ impl Memory {
         self.domains.read().provider.get(domain).cloned()
     }
 
+    /// What lets delivery attempts pass.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
     /// This is the state of the lane now.
-    pub fn set_lane(&self, key: LaneKey, lane: Lane) {
-        self.lanes.write().insert(key, lane);
+    pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
+        self.gate.set_lane(key, lane, now);
+    }
+
+    /// This was the state of the lane when the change feed was at `sequence`: what came later stays.
+    pub fn learn_lane(&self, key: LaneKey, lane: Lane, sequence: i64, now: Timestamp) {
+        // Held until the gate knows: two who bring states at once must not cross.
+        let mut heights = self.heights.lock();
+        let height = heights.entry(key.clone()).or_insert(i64::MIN);
+        if *height <= sequence {
+            *height = sequence;
+            self.set_lane(key, lane, now);
+        }
     }
 
     /// The state of a lane.
     #[must_use]
     pub fn lane(&self, key: &LaneKey) -> Option<Lane> {
-        self.lanes.read().get(key).cloned()
+        self.gate.lane(key)
     }
 
     /// All lanes, in order.
     #[must_use]
     pub fn lanes(&self) -> Vec<(LaneKey, Lane)> {
-        let lanes = self.lanes.read();
-        let mut all: Vec<_> = lanes.iter().map(|(k, l)| (k.clone(), l.clone())).collect();
-        drop(lanes);
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+        self.gate.lanes()
     }
 
-    /// The hold, if one lasts at `now`, on the lane from `egress` to the domain's provider.
+    /// The hold, if one lasts at `now`, on the lane from `egress` to the domain's provider. Costs no token.
     #[must_use]
     pub fn held(&self, domain: &str, egress: &str, now: Timestamp) -> Option<Hold> {
-        let domains = self.domains.read();
-        let provider: &str = domains.provider.get(domain)?;
-        let lanes = self.lanes.read();
-        let (key, lane) = lanes.get_key_value(&LaneName { provider, egress })?;
-        let until = lane.held_until(now)?;
-        Some(Hold {
-            lane: key.clone(),
-            until,
-            rule: lane.evidence.rule.clone(),
-        })
+        let provider = self.provider_of(domain)?;
+        let (key, lane, grant) = self.gate.grant(&provider, egress, now)?;
+        let (until, why) = match grant.permit {
+            Permit::Held { until } => (Some(until), Why::Held),
+            Permit::Paused => (None, Why::Paused),
+            Permit::Open | Permit::Limited(_) => return None,
+        };
+        Some(hold(key, until, why, lane))
     }
 
     fn fingerprint(&self, address: &AddressKey) -> u64 {
@@ -287,6 +293,16 @@ impl Memory {
     /// by bits in between.
     fn shard(&self, fingerprint: u64) -> &RwLock<HashTable<Slot>> {
         &self.suppressions[(fingerprint >> 40) as usize % SHARDS]
+    }
+}
+
+fn hold(lane: LaneKey, until: Option<Timestamp>, why: Why, learned: Option<Lane>) -> Hold {
+    let rule = learned.and_then(|lane| lane.evidence.rule);
+    Hold {
+        lane,
+        until,
+        why,
+        rule: rule.filter(|_| why == Why::Held),
     }
 }
 
@@ -368,8 +384,8 @@ mod tests {
             provider: "google".into(),
             egress: "default".into(),
         };
-        memory.set_provider("gmail.com", "google");
-        memory.set_provider("outlook.com", "outlook");
+        memory.set_provider("gmail.com", "google", at(0));
+        memory.set_provider("outlook.com", "outlook", at(0));
         memory.set_lane(
             lane.clone(),
             Lane::held(
@@ -381,10 +397,12 @@ mod tests {
                 at(60),
                 at(0),
             ),
+            at(0),
         );
         let hold = Hold {
             lane,
-            until: at(60),
+            until: Some(at(60)),
+            why: Why::Held,
             rule: Some("google.rate".into()),
         };
         assert_eq!(memory.held("gmail.com", "default", at(59)), Some(hold));
@@ -393,7 +411,7 @@ mod tests {
         assert_eq!(memory.held("outlook.com", "default", at(59)), None);
         assert_eq!(memory.held("unheard.of", "default", at(59)), None);
         assert_eq!(memory.provider_of("gmail.com").as_deref(), Some("google"));
-        memory.set_provider("gmail.com", "moved");
+        memory.set_provider("gmail.com", "moved", at(0));
         assert_eq!(memory.provider_of("gmail.com").as_deref(), Some("moved"));
         assert_eq!(
             memory.size(),

@@ -6,6 +6,7 @@ pub mod classify;
 pub mod decide;
 
 pub mod explain;
+pub mod gate;
 pub mod heard;
 pub mod memory;
 pub mod normal;

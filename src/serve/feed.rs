@@ -5,10 +5,14 @@
 //! Until the first reading is complete the hooks fail open. With the store down it waits and goes on
 //! where it stood; the memory stays as it was.
 
+use crate::clock;
 use crate::engine::memory::{Entry, Memory};
 use crate::engine::suppression::Suppression;
+use crate::engine::throttle::LaneKey;
+use crate::engine::throttle::plan::Orders;
 use crate::store::Store;
-use crate::store::contract::{ChangeKind, Filter, StoreError};
+use crate::store::contract::{Change, ChangeKind, Filter, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -84,11 +88,12 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
         }
     }
     for (domain, provider) in store.domains().await? {
-        memory.set_provider(&domain, &provider);
+        memory.set_provider(&domain, &provider, clock::now());
     }
     for (key, lane) in store.lanes().await? {
-        memory.set_lane(key, lane);
+        memory.learn_lane(key, lane, sequence, clock::now());
     }
+    read_orders(store, memory, &BTreeSet::new()).await?;
     memory.set_loaded();
     info!(suppressions = count, "memory loaded");
     Ok(sequence)
@@ -101,32 +106,61 @@ async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i
         let Some(last) = changes.last() else {
             return Ok(sequence);
         };
-        sequence = last.sequence;
+        let reached = last.sequence;
+        let mut ordered = BTreeSet::new();
         for change in changes {
-            match change.kind {
-                ChangeKind::Suppressed {
-                    id,
-                    address,
-                    cause,
-                    since,
-                    expires,
-                } => {
-                    memory.suppress(
-                        &address,
-                        &Entry {
-                            id,
-                            cause,
-                            since,
-                            expires,
-                        },
-                    );
-                }
-                ChangeKind::Lifted { id, address } => {
-                    memory.lift(&address, id);
-                }
-            }
+            ordered.extend(apply(memory, change));
         }
+        if !ordered.is_empty() {
+            read_orders(store, memory, &ordered).await?;
+        }
+        sequence = reached;
     }
+}
+
+/// Brings the memory up to a change. Returns the lane whose orders are to be read anew.
+fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
+    match change.kind {
+        ChangeKind::Suppressed {
+            id,
+            address,
+            cause,
+            since,
+            expires,
+        } => memory.suppress(
+            &address,
+            &Entry {
+                id,
+                cause,
+                since,
+                expires,
+            },
+        ),
+        ChangeKind::Lifted { id, address } => drop(memory.lift(&address, id)),
+        ChangeKind::Lane { key, lane } => memory.learn_lane(key, *lane, change.sequence, clock::now()),
+        ChangeKind::Domain { domain, provider } => memory.set_provider(&domain, &provider, clock::now()),
+        ChangeKind::Ordered { key, .. } | ChangeKind::Withdrawn { key, .. } => return Some(key),
+        ChangeKind::Cleared { .. } | ChangeKind::Turned { .. } | ChangeKind::Unknown => {}
+    }
+    None
+}
+
+/// Reads the orders that stand; `changed` are lanes that may have none any more.
+async fn read_orders(store: &Store, memory: &Memory, changed: &BTreeSet<LaneKey>) -> Result<(), StoreError> {
+    let mut standing: BTreeMap<LaneKey, Orders> =
+        changed.iter().map(|key| (key.clone(), Orders::default())).collect();
+    for (key, order) in store.orders().await? {
+        standing.entry(key).or_default().put(order);
+    }
+    for (key, orders) in standing {
+        if changed.contains(&key) {
+            info!(lane = %key.provider, egress = %key.egress, orders = orders.iter().count(), "orders changed");
+        }
+        memory
+            .gate()
+            .set_order(key, orders.in_force().cloned(), clock::now());
+    }
+    Ok(())
 }
 
 /// What the memory keeps of a suppression.

@@ -19,9 +19,10 @@ use crate::engine::throttle::State;
 use crate::mail::event::{Event, Evidence, Outcome};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -102,8 +103,6 @@ pub struct Keeper {
     bench: Arc<RwLock<Arc<Bench>>>,
     counters: Arc<KeeperCounters>,
     submissions: mpsc::Receiver<Submission>,
-    /// Set when a commit failed: it may stand all the same, and then nobody was told what it changed.
-    stale: AtomicBool,
 }
 
 impl Handle {
@@ -138,7 +137,6 @@ impl Keeper {
                 bench,
                 counters,
                 submissions,
-                stale: AtomicBool::new(false),
             },
             Handle { submissions: sender },
         )
@@ -229,35 +227,14 @@ impl Keeper {
             .await
             .inspect_err(|_| {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                self.stale.store(true, Ordering::Relaxed);
             })?;
-        self.remember(&batch, &committed);
-        if self.stale.load(Ordering::Relaxed) {
-            self.catch_up().await;
-        }
+        self.remember(&batch, &committed, clock::now());
         Ok(())
     }
 
-    /// Reads lanes and domains anew. A commit whose answer was lost may stand; suppressions come by the
-    /// change feed all the same, lanes and domains do not.
-    async fn catch_up(&self) {
-        let read = async { Ok::<_, StoreError>((self.store.lanes().await?, self.store.domains().await?)) };
-        match read.await {
-            Ok((lanes, domains)) => {
-                lanes
-                    .into_iter()
-                    .for_each(|(key, lane)| self.memory.set_lane(key, lane));
-                domains
-                    .iter()
-                    .for_each(|(domain, provider)| self.memory.set_provider(domain, provider));
-                self.stale.store(false, Ordering::Relaxed);
-            }
-            Err(error) => warn!(%error, "lanes cannot be read anew yet"),
-        }
-    }
-
-    /// Brings the memory and the counters up to date with what was committed, and says what matters.
-    fn remember(&self, batch: &Batch, committed: &Committed) {
+    /// Brings the memory and the counters up to date with what was committed, and says what matters. (Where the
+    /// answer to a commit was lost, the change feed tells the memory what it changed.)
+    fn remember(&self, batch: &Batch, committed: &Committed, now: Timestamp) {
         let fresh = committed.fresh.iter().filter(|&&fresh| fresh).count();
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.counters.events.fetch_add(fresh as u64, Ordering::Relaxed);
@@ -273,12 +250,13 @@ impl Keeper {
                 reply = %entry.reason, "suppressed");
         }
         for (domain, provider) in &committed.domains {
-            self.memory.set_provider(domain, provider);
+            self.memory.set_provider(domain, provider, now);
         }
         for (key, lane) in &committed.lanes {
             let held = matches!(lane.state, State::Held { .. });
             let before = self.memory.lane(key).map(|before| before.state);
-            self.memory.set_lane(key.clone(), lane.clone());
+            self.memory
+                .learn_lane(key.clone(), lane.clone(), committed.sequence, now);
             if before == Some(lane.state) {
                 continue;
             }
@@ -286,7 +264,7 @@ impl Keeper {
                 self.counters.holds.fetch_add(u64::from(held), Ordering::Relaxed);
                 info!(lane = %key.provider, egress = %key.egress, %until, rule = %signal.rule, reply = %signal.reply,
                     repeats = lane.repeats, "lane held");
-            } else if lane.state == State::Open {
+            } else if lane.state == State::Open && before.is_some() {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
         }

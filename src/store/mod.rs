@@ -6,8 +6,9 @@
 //! - A commit is one transaction: events, the changes they cause and the intake's position appear
 //!   together or not at all.
 //! - An event id is counted once, ever. A second arrival changes nothing but the position.
-//! - Every change of a suppression leaves a row in the change feed, in the order of commits: a reader
-//!   that has seen sequence `n` will never meet a smaller one later.
+//! - Every change of a suppression, and every operator's order for a lane, leaves a row in the change feed, in
+//!   the order of commits; lanes and domains stand in it at their last change. A reader that has seen sequence
+//!   `n` will never meet a smaller one later.
 //!
 //! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
 //! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
@@ -16,6 +17,7 @@ mod commit;
 pub mod contract;
 mod event;
 mod keep;
+mod order;
 pub mod postgres;
 mod prove;
 mod query;
@@ -27,9 +29,10 @@ mod suppression;
 use crate::clock;
 use crate::engine::decide::{Decision, Known};
 use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
+use contract::{Added, Batch, Change, Cleared, Committed, Filter, Kept, Position, StoreError, Totals};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -135,7 +138,7 @@ impl Store {
         let mut session = self.begin().await?;
         let committed = commit::work(&mut session, batch, decide, now).await?;
         session.commit().await?;
-        self.written(batch.records.len() * EVENT, committed.suppressed.len())
+        self.written(batch.records.len() * EVENT, usize::from(committed.sequence > 0))
             .await;
         Ok(committed)
     }
@@ -249,12 +252,115 @@ impl Store {
         Ok(removed)
     }
 
-    /// The changes of suppressions after `sequence`, in order, at most `limit`.
+    /// The changes after `sequence`, in order, at most `limit`. A lane and a domain come once, as they are now,
+    /// at the place of their last change.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn changes_since(&self, sequence: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
         Ok(suppression::changes(&mut self.reader().await?, sequence, limit).await?)
+    }
+
+    /// An operator's order for a lane, over an earlier one of its kind (a pause leaves a cap as it was); returns that
+    /// one. Who gave it and why stays in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_order(key, order).await {
+                Ok(before) => return Ok(before),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, Fault> {
+        let mut session = self.begin().await?;
+        let before = order::put(&mut session, key, order).await?;
+        session.commit().await?;
+        self.written(1, 1).await;
+        Ok(before)
+    }
+
+    /// Takes back the order of the kind of `what`; returns what it was, `None` where there was none. `by` is who does
+    /// it and why; it stays in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn withdraw(
+        &self,
+        key: &LaneKey,
+        what: Steer,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Option<Order>, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_withdraw(key, what, by, now).await {
+                Ok(before) => return Ok(before),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_withdraw(
+        &self,
+        key: &LaneKey,
+        what: Steer,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Option<Order>, Fault> {
+        let mut session = self.begin().await?;
+        let before = order::withdraw(&mut session, key, what, by, now).await?;
+        session.commit().await?;
+        self.written(1, usize::from(before.is_some())).await;
+        Ok(before)
+    }
+
+    /// Forgets what was learned of a lane and takes back all orders; returns what they were. `by` is who does it and
+    /// why; that and what was forgotten stay in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn clear(
+        &self,
+        key: &LaneKey,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Cleared, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_clear(key, by, now).await {
+                Ok(cleared) => return Ok(cleared),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_clear(&self, key: &LaneKey, by: (&str, &str), now: Timestamp) -> Result<Cleared, Fault> {
+        let mut session = self.begin().await?;
+        let cleared = order::clear(&mut session, key, by, now).await?;
+        session.commit().await?;
+        self.written(1, 1).await;
+        Ok(cleared)
+    }
+
+    /// All orders that stand.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn orders(&self) -> Result<Vec<(LaneKey, Order)>, StoreError> {
+        Ok(order::all(&mut self.reader().await?).await?)
+    }
+
+    /// What was ordered of a lane, what was taken back, and what signals and calms did to it, latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn history(&self, key: &LaneKey, limit: u32) -> Result<Vec<Change>, StoreError> {
+        Ok(order::history(&mut self.reader().await?, key, limit).await?)
     }
 
     /// The number of the last change; 0 where there was none. Whoever takes it first and then reads all
@@ -266,7 +372,7 @@ impl Store {
         Ok(suppression::feed_position(&mut self.reader().await?).await?)
     }
 
-    /// Returns when a suppression has changed, as far as that is heard: on Postgres by any process, on
+    /// Returns when something has changed, as far as that is heard: on Postgres by any process, on
     /// SQLite by this one. It may return without cause, and what was not heard is not made up for: poll
     /// [`Store::changes_since`] as well.
     pub async fn wait_for_change(&self) {

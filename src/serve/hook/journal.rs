@@ -246,8 +246,7 @@ fn write_decision<'a>(decision: &Decision, text: &'a str) -> &'a str {
             queue_id,
             lane = hold.lane.provider,
             rule = hold.rule.as_deref().unwrap_or("-"),
-            "held until {}",
-            hold.until.strftime("%FT%TZ"),
+            "{hold}",
         ),
         Finding::Nothing | Finding::Unloaded => {}
     }
