@@ -59,7 +59,7 @@ contract!(
     concurrent_commits_count_once,
     concurrent_tellers_of_a_failure_count_once,
     concurrent_signals_are_all_counted,
-    the_feed_has_no_gaps_and_never_looks_back,
+    the_feed_misses_nothing_and_never_looks_back,
     a_change_is_heard,
     all_is_there_after_opening_again,
     many_open_at_once,
