@@ -423,6 +423,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_state_of_earlier_does_not_come_back() {
+        let memory = Memory::new();
+        let lane = LaneKey {
+            provider: "google".into(),
+            egress: "default".into(),
+        };
+        let held = Lane::held(Signal::default(), at(60), at(0));
+        memory.learn_lane(lane.clone(), held.clone(), 7, at(0));
+        memory.learn_lane(lane.clone(), Lane::open(at(0)), 6, at(0));
+        assert_eq!(memory.lane(&lane), Some(held));
+        memory.learn_lane(lane.clone(), Lane::open(at(1)), 8, at(1));
+        assert_eq!(memory.lane(&lane), Some(Lane::open(at(1))));
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Suppress(u8, i64),

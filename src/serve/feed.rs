@@ -147,8 +147,10 @@ fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
 
 /// Reads the orders that stand; `changed` are lanes that may have none any more.
 async fn read_orders(store: &Store, memory: &Memory, changed: &BTreeSet<LaneKey>) -> Result<(), StoreError> {
-    let mut standing: BTreeMap<LaneKey, Orders> =
-        changed.iter().map(|key| (key.clone(), Orders::default())).collect();
+    let mut standing: BTreeMap<LaneKey, Orders> = changed
+        .iter()
+        .map(|key| (key.clone(), Orders::default()))
+        .collect();
     for (key, order) in store.orders().await? {
         standing.entry(key).or_default().put(order);
     }

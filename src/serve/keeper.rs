@@ -16,6 +16,7 @@ use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
 use crate::engine::throttle::State;
+use crate::engine::throttle::plan::WarmUps;
 use crate::mail::event::{Event, Evidence, Outcome};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
@@ -42,6 +43,8 @@ pub struct Bench {
     pub egress: String,
     /// What the operator decides about decisions.
     pub policy: Policy,
+    /// The warm-ups there are.
+    pub warm_ups: WarmUps,
 }
 
 /// What an intake hands in, to be kept as one.
@@ -319,7 +322,11 @@ fn judge(intake: &Intake, bench: &Bench) -> Batch {
         .iter()
         .map(|event| {
             let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
-            Record::new(event.clone(), verdict, lane, bench.policy.local_part)
+            let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
+            Record {
+                counts,
+                ..Record::new(event.clone(), verdict, lane, bench.policy.local_part)
+            }
         })
         .collect();
     Batch {

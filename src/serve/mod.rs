@@ -25,8 +25,9 @@ use crate::config::listen::ListenAddress;
 use crate::config::{LogSource, Settings, default_listen};
 use crate::engine::answer;
 use crate::engine::decide::Policy;
+use crate::engine::gate::Gate;
 use crate::engine::memory::Memory;
-use crate::engine::provider::Providers;
+use crate::engine::provider::{Provider, Providers};
 use crate::engine::rule::RuleSet;
 use crate::store::Store;
 use accept::AsyncListener;
@@ -57,6 +58,7 @@ pub struct Daemon {
     settings: Settings,
     bench: Arc<RwLock<Arc<Bench>>>,
     hooks: Arc<Hooks>,
+    memory: Arc<Memory>,
     keeper: tokio::task::JoinHandle<()>,
     intakes: JoinSet<()>,
     rest: JoinSet<()>,
@@ -91,8 +93,10 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
         local_part: settings.address.local_part,
         limits: (&settings.throttle).into(),
     };
+    settings.check_warm_ups(&providers)?;
     Ok(Bench {
         rules,
+        warm_ups: settings.warm_ups(),
         providers,
         egress: settings.egress.name.clone(),
         policy,
@@ -191,6 +195,15 @@ fn hook_settings(settings: &Settings) -> HookSettings {
     }
 }
 
+/// What the plans of lanes depend on.
+fn set_gate(gate: &Gate, bench: &Bench) {
+    let now = clock::now();
+    let limits = |provider: &Provider| (provider.id.clone(), provider.limits);
+    gate.set_documented(bench.providers.all().iter().map(limits), now);
+    let warm_ups = bench.warm_ups.iter();
+    gate.set_warm_ups(warm_ups.map(|(key, plan)| (key.clone(), plan.clone())), now);
+}
+
 /// What the hooks' answers depend on.
 fn answers(settings: &Settings) -> answer::Settings {
     answer::Settings {
@@ -215,6 +228,7 @@ impl Daemon {
         let bound = Bound::bind(&settings, inherited)?;
         let listening = bound.addresses();
         let memory = Arc::new(Memory::new());
+        set_gate(memory.gate(), &bench.read());
         let listeners = Listeners {
             policy: bound.policy,
             socketmap: bound.socketmap,
@@ -282,6 +296,7 @@ impl Daemon {
             settings,
             bench,
             hooks,
+            memory,
             keeper,
             intakes,
             rest,
@@ -307,7 +322,7 @@ impl Daemon {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     notify(&[sd_notify::NotifyState::Reloading]);
-                    reload::reload(&mut self.settings, &self.bench, &self.hooks, reload());
+                    reload::reload(&mut self.settings, &self.bench, &self.hooks, self.memory.gate(), reload());
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
                 _ = watch.tick() => match self.hooks.stalled(clock::monotonic()) {

@@ -5,15 +5,17 @@
 use super::hook::Hooks;
 use super::keeper::Bench;
 use crate::config::Settings;
+use crate::engine::gate::Gate;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, holds, and what the policy hook says on a hold.
+/// Takes over new settings: rules, providers, warm-ups, holds, and what the policy hook says on a hold.
 pub fn reload(
     settings: &mut Settings,
     bench: &RwLock<Arc<Bench>>,
     hooks: &Hooks,
+    gate: &Gate,
     new: anyhow::Result<Settings>,
 ) {
     let new = match new {
@@ -30,11 +32,14 @@ pub fn reload(
     // What needs a restart stays as it was, in the judge as well.
     next.egress.clone_from(&settings.egress.name);
     next.policy.local_part = settings.address.local_part;
+    settings.warm_up = new.warm_up;
+    next.warm_ups = settings.warm_ups();
     info!(
         rules = next.rules.rules().len(),
         providers = next.providers.all().len(),
         "reloaded"
     );
+    super::set_gate(gate, &next);
     *bench.write() = Arc::new(next);
     settings.policy.on_hold = new.policy.on_hold;
     hooks.set_answers(super::answers(settings));

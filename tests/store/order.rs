@@ -31,7 +31,11 @@ pub async fn orders_stand_until_they_are_taken_back(stage: Stage) {
     let (lane, other) = (google("google"), google("yahoo"));
     let (cap, pause) = (order(CAP, "cli alice", 1), order(Steer::Pause, "cli bob", 2));
     assert_eq!(store.order(&lane, &cap).await.unwrap(), None);
-    assert_eq!(store.order(&lane, &pause).await.unwrap(), None, "a pause leaves the cap");
+    assert_eq!(
+        store.order(&lane, &pause).await.unwrap(),
+        None,
+        "a pause leaves the cap"
+    );
     assert_eq!(store.order(&other, &pause).await.unwrap(), None);
     let lower = order(
         Steer::Cap {
@@ -50,11 +54,18 @@ pub async fn orders_stand_until_they_are_taken_back(stage: Stage) {
         (lane.clone(), pause.clone()),
         (other.clone(), pause.clone()),
     ];
-    assert_eq!(store.orders().await.unwrap(), standing, "exactly as they were given");
+    assert_eq!(
+        store.orders().await.unwrap(),
+        standing,
+        "exactly as they were given"
+    );
     let by = ("cli carol", "all is well");
     let taken = store.withdraw(&lane, Steer::Pause, by, at(4)).await.unwrap();
     assert_eq!(taken, Some(pause.clone()));
-    assert_eq!(store.withdraw(&lane, Steer::Pause, by, at(5)).await.unwrap(), None);
+    assert_eq!(
+        store.withdraw(&lane, Steer::Pause, by, at(5)).await.unwrap(),
+        None
+    );
     assert_eq!(store.orders().await.unwrap(), [(lane, lower), (other, pause)]);
 }
 
@@ -62,8 +73,14 @@ pub async fn who_ordered_what_stays(stage: Stage) {
     let store = stage.open().await;
     let lane = google("google");
     store.order(&lane, &order(CAP, "cli alice", 1)).await.unwrap();
-    store.order(&lane, &order(Steer::Pause, "cli bob", 2)).await.unwrap();
-    store.order(&google("yahoo"), &order(Steer::Pause, "cli bob", 2)).await.unwrap();
+    store
+        .order(&lane, &order(Steer::Pause, "cli bob", 2))
+        .await
+        .unwrap();
+    store
+        .order(&google("yahoo"), &order(Steer::Pause, "cli bob", 2))
+        .await
+        .unwrap();
     let by = ("cli carol", "all is well");
     store.withdraw(&lane, Steer::Pause, by, at(3)).await.unwrap();
     store.order(&lane, &order(CAP, "cli dave", 4)).await.unwrap();
@@ -103,12 +120,19 @@ pub async fn a_lane_is_cleared_and_what_it_was_stays(stage: Stage) {
     let by = ("cli alice", "a new address");
     let nothing = store.clear(&lane, by, at(0)).await.unwrap();
     assert_eq!((nothing.lane, nothing.orders.len()), (None, 0));
-    assert_eq!(store.feed_position().await.unwrap(), 0, "nothing was there to clear");
+    assert_eq!(
+        store.feed_position().await.unwrap(),
+        0,
+        "nothing was there to clear"
+    );
 
     commit(&store, &batch([telling("a", "x@example.org", 0).throttled()])).await;
     let held = store.lanes().await.unwrap()[0].1.clone();
     store.order(&lane, &order(CAP, "cli alice", 1)).await.unwrap();
-    store.order(&lane, &order(Steer::Pause, "cli bob", 2)).await.unwrap();
+    store
+        .order(&lane, &order(Steer::Pause, "cli bob", 2))
+        .await
+        .unwrap();
     let before = store.feed_position().await.unwrap();
     let cleared = store.clear(&lane, by, at(5)).await.unwrap();
     assert_eq!(cleared.lane.as_ref(), Some(&held));
@@ -131,7 +155,11 @@ pub async fn a_lane_is_cleared_and_what_it_was_stays(stage: Stage) {
         key: lane.clone(),
         lane: Box::new(open)
     }));
-    assert_eq!(store.history(&lane, 10).await.unwrap().len(), 6, "held, two orders, their ends, cleared");
+    assert_eq!(
+        store.history(&lane, 10).await.unwrap().len(),
+        6,
+        "held, two orders, their ends, cleared"
+    );
 }
 
 /// Of lanes and domains the feed tells the present state, at the place of the last change.
@@ -170,7 +198,10 @@ pub async fn lanes_and_domains_are_in_the_feed(stage: Stage) {
         .commit(&Batch::default(), |_: &Known| Decision::default())
         .await
         .unwrap();
-    assert_eq!((quiet.sequence, store.feed_position().await.unwrap()), (0, last.sequence));
+    assert_eq!(
+        (quiet.sequence, store.feed_position().await.unwrap()),
+        (0, last.sequence)
+    );
     let history = store.history(&key, 10).await.unwrap();
     assert_eq!(history.len(), 1, "deliveries are no history");
     assert_eq!(history[0].author, "rule status.5.1.1");

@@ -159,9 +159,22 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused_with_the_range() {
-        for text in ["", "fast", "300", "300/", "/min", "300/fortnight", "nan/s", "inf/s", "1e999/s"] {
+        for text in [
+            "",
+            "fast",
+            "300",
+            "300/",
+            "/min",
+            "300/fortnight",
+            "nan/s",
+            "inf/s",
+            "1e999/s",
+        ] {
             let error = text.parse::<Rate>().unwrap_err().to_string();
-            assert!(error.starts_with("expected a number and a unit of time"), "{text}: {error}");
+            assert!(
+                error.starts_with("expected a number and a unit of time"),
+                "{text}: {error}"
+            );
         }
         for (text, fix) in [
             ("0/min", "pause the lane"),
