@@ -13,6 +13,7 @@ pub mod hook;
 pub mod http;
 pub mod journal;
 pub mod keeper;
+pub mod lanes;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
@@ -66,20 +67,26 @@ pub struct Daemon {
     stop_rest: CancellationToken,
 }
 
+/// The provider catalogue of the settings.
+///
+/// # Errors
+/// What is wrong with it, with file and line.
+pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
+    let path = &settings.rules.providers;
+    if path.as_os_str().is_empty() {
+        return Ok(Providers::shipped()?);
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("[rules] providers: {}", path.display()))?;
+    Ok(Providers::parse(&text, &path.display().to_string())?)
+}
+
 /// Rules, providers and policy from the settings.
 ///
 /// # Errors
-/// Everything that is wrong with the operator's rules and providers, with file and line.
+/// Everything that is wrong with the operator's rules, providers and warm-ups, with file and line.
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
-    let providers = match settings.rules.providers.as_os_str().is_empty() {
-        true => Providers::shipped()?,
-        false => {
-            let path = &settings.rules.providers;
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("[rules] providers: {}", path.display()))?;
-            Providers::parse(&text, &path.display().to_string())?
-        }
-    };
+    let providers = providers(settings)?;
     let files = rule_files(&settings.rules.dir)?;
     let files: Vec<(&str, &str)> = files
         .iter()
@@ -276,6 +283,7 @@ impl Daemon {
             let listener = AsyncListener::new(listener)?;
             let view = http::View {
                 memory: Arc::clone(&memory),
+                bench: Arc::clone(&bench),
                 store: store.clone(),
                 hooks: Arc::clone(&hooks),
                 keeper: counters,
