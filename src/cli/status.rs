@@ -65,7 +65,7 @@ async fn lanes(store: &Store, settings: &Settings) -> anyhow::Result<()> {
         let grant = view.grant(now);
         if let Some(because) = &grant.because {
             let may = words::permit(&grant.permit, now);
-            say!("    may send {may}: {}", words::ceiling(because, view));
+            say!("    may send: {may} ({})", words::ceiling(because, view));
         }
         let signal = view
             .lane

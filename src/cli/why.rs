@@ -1,6 +1,7 @@
 //! `nixie why LANE`: which ceiling applies and whose it is, what last changed the lane's state, and what happened
 //! before. Reads the store and the configuration; the daemon adds what waits.
 
+use super::throttle::view::View;
 use super::throttle::{self, LaneArguments, words};
 use crate::clock;
 use crate::config::Settings;
@@ -43,7 +44,7 @@ pub async fn run(options: &LaneArguments, settings: &Settings) -> anyhow::Result
         say!("  nothing limits it");
     }
     for ceiling in &ceilings {
-        let mark = if grant.because.as_ref() == Some(ceiling) {
+        let mark = if View::applies(ceiling, &grant) {
             "applies"
         } else {
             "       "
@@ -64,8 +65,13 @@ pub async fn run(options: &LaneArguments, settings: &Settings) -> anyhow::Result
         }
         None => say!("\nstate: open; nothing was learned of it yet"),
     }
-    for order in view.orders.iter() {
-        say!("order: {}", words::order(order));
+    // The one in force is among the bounds.
+    for order in view
+        .orders
+        .iter()
+        .filter(|order| Some(*order) != view.plan.order.as_ref())
+    {
+        say!("when resumed: {}", words::order(order));
     }
     throttle::waiting(&view, silence.as_deref(), "");
     if !history.is_empty() {

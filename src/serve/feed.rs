@@ -21,6 +21,8 @@ use tracing::{info, warn};
 
 /// How often the feed is looked at where nothing wakes us.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long to rest between two looks all the same: lanes change with every commit of every node, and each is told.
+const REST: Duration = Duration::from_millis(25);
 /// How long to wait for a store that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows a page.
@@ -61,7 +63,7 @@ pub async fn follow(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            () = store.wait_for_change(), if !failing => {}
+            () = store.wait_for_change(), if !failing => tokio::time::sleep(REST).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::words;
 use crate::cli::ask;
 use crate::config::Settings;
 use crate::engine::throttle::plan::{self, EVERY, Order, Orders, Plan};
-use crate::engine::throttle::{Ceiling, Grant, Lane, LaneKey, State};
+use crate::engine::throttle::{Ceiling, Grant, Lane, LaneKey, Permit, State};
 use crate::serve::lanes::{LaneNow, parts};
 use crate::store::Store;
 use jiff::Timestamp;
@@ -123,6 +123,18 @@ impl View {
         plan::ceilings(&self.lane, &self.plan, now)
     }
 
+    /// Whether a bound is the one that holds, or the one that holds for connections.
+    #[must_use]
+    pub fn applies(ceiling: &Ceiling, grant: &Grant) -> bool {
+        let fewest = |permit: Permit| match permit {
+            Permit::Limited(pace) => pace.concurrency,
+            _ => None,
+        };
+        let connections = fewest(ceiling.permit());
+        grant.because.as_ref() == Some(ceiling)
+            || connections.is_some() && connections == fewest(grant.permit)
+    }
+
     /// All of it, for programs.
     #[must_use]
     pub fn json(&self, now: Timestamp) -> Value {
@@ -132,7 +144,7 @@ impl View {
         let orders: Vec<Value> = self.orders.iter().map(order_json).collect();
         let ceiling = |ceiling: &Ceiling| {
             let mut json = self.ceiling_json(ceiling);
-            json["applies"] = json!(grant.because.as_ref() == Some(ceiling));
+            json["applies"] = json!(Self::applies(ceiling, &grant));
             json
         };
         json!({
