@@ -98,6 +98,7 @@ struct Families {
     hold_ends: Gauges,
     signals: Gauges,
     backlog: Gauges,
+    under_way: Gauges,
     oldest: Gauges,
     tokens: Gauges,
 }
@@ -135,8 +136,13 @@ impl Families {
         }
         let (permit, per_minute, connections, until) = parts(&look.grant.permit);
         add(&self.paused, f64::from(u8::from(permit == "paused")));
-        if let Some(per_minute) = per_minute {
-            add(&self.rate, per_minute / 60.0);
+        match look.grant.permit {
+            Permit::Held { .. } | Permit::Paused => add(&self.rate, 0.0),
+            Permit::Open | Permit::Limited(_) => {
+                if let Some(per_minute) = per_minute {
+                    add(&self.rate, per_minute / 60.0);
+                }
+            }
         }
         if let Some(connections) = connections {
             add(&self.connections, f64::from(connections));
@@ -151,6 +157,7 @@ impl Families {
         let signals = |lane: &Lane| lane.signals as f64;
         add(&self.signals, look.lane.as_ref().map_or(0.0, signals));
         add(&self.backlog, look.backlog as f64);
+        add(&self.under_way, look.under_way as f64);
         let waits = |since: Timestamp| (seconds(now) - seconds(since)).max(0.0);
         raise(&self.oldest, look.oldest.map_or(0.0, waits));
         if look.tokens.is_finite() {
@@ -164,7 +171,7 @@ impl Families {
             ("lane_paused", "Lanes that an operator paused", self.paused),
             (
                 "lane_rate",
-                "Attempts a second that the lane may make; absent where there is no limit",
+                "Attempts a second that the lane may make, 0 where it is held; absent where there is no limit",
                 self.rate,
             ),
             (
@@ -191,6 +198,11 @@ impl Families {
                 "lane_backlog",
                 "Recipients that wait for their turn in the lane",
                 self.backlog,
+            ),
+            (
+                "lane_under_way",
+                "Recipients whose attempt is under way",
+                self.under_way,
             ),
             (
                 "lane_oldest_seconds",
@@ -273,10 +285,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in {text}");
         }
         assert!(!text.contains("domain7.example"));
-        assert!(
-            !text.contains("nixie_lane_rate{provider=\"google\""),
-            "a held lane has none"
-        );
+        assert!(text.contains("nixie_lane_rate{provider=\"google\",egress=\"default\"} 0.0"));
     }
 
     #[test]

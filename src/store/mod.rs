@@ -29,10 +29,9 @@ mod suppression;
 use crate::clock;
 use crate::engine::decide::{Decision, Known};
 use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
-use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Cleared, Committed, Filter, Kept, Position, StoreError, Totals};
+use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -259,108 +258,6 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn changes_since(&self, sequence: i64, limit: u32) -> Result<Vec<Change>, StoreError> {
         Ok(suppression::changes(&mut self.reader().await?, sequence, limit).await?)
-    }
-
-    /// An operator's order for a lane, over an earlier one of its kind (a pause leaves a cap as it was); returns that
-    /// one. Who gave it and why stays in the change feed.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, StoreError> {
-        let mut attempts = Attempts::new();
-        loop {
-            match self.try_order(key, order).await {
-                Ok(before) => return Ok(before),
-                Err(fault) => attempts.again(fault).await?,
-            }
-        }
-    }
-
-    async fn try_order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, Fault> {
-        let mut session = self.begin().await?;
-        let before = order::put(&mut session, key, order).await?;
-        session.commit().await?;
-        self.written(1, 1).await;
-        Ok(before)
-    }
-
-    /// Takes back the order of the kind of `what`; returns what it was, `None` where there was none. `by` is who does
-    /// it and why; it stays in the change feed.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn withdraw(
-        &self,
-        key: &LaneKey,
-        what: Steer,
-        by: (&str, &str),
-        now: Timestamp,
-    ) -> Result<Option<Order>, StoreError> {
-        let mut attempts = Attempts::new();
-        loop {
-            match self.try_withdraw(key, what, by, now).await {
-                Ok(before) => return Ok(before),
-                Err(fault) => attempts.again(fault).await?,
-            }
-        }
-    }
-
-    async fn try_withdraw(
-        &self,
-        key: &LaneKey,
-        what: Steer,
-        by: (&str, &str),
-        now: Timestamp,
-    ) -> Result<Option<Order>, Fault> {
-        let mut session = self.begin().await?;
-        let before = order::withdraw(&mut session, key, what, by, now).await?;
-        session.commit().await?;
-        self.written(1, usize::from(before.is_some())).await;
-        Ok(before)
-    }
-
-    /// Forgets what was learned of a lane and takes back all orders; returns what they were. `by` is who does it and
-    /// why; that and what was forgotten stay in the change feed.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn clear(
-        &self,
-        key: &LaneKey,
-        by: (&str, &str),
-        now: Timestamp,
-    ) -> Result<Cleared, StoreError> {
-        let mut attempts = Attempts::new();
-        loop {
-            match self.try_clear(key, by, now).await {
-                Ok(cleared) => return Ok(cleared),
-                Err(fault) => attempts.again(fault).await?,
-            }
-        }
-    }
-
-    async fn try_clear(&self, key: &LaneKey, by: (&str, &str), now: Timestamp) -> Result<Cleared, Fault> {
-        let mut session = self.begin().await?;
-        let cleared = order::clear(&mut session, key, by, now).await?;
-        session.commit().await?;
-        self.written(1, 1).await;
-        Ok(cleared)
-    }
-
-    /// All orders that stand.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn orders(&self) -> Result<Vec<(LaneKey, Order)>, StoreError> {
-        Ok(order::all(&mut self.reader().await?).await?)
-    }
-
-    /// What was ordered of a lane, what was taken back, and what signals and calms did to it, latest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn history(&self, key: &LaneKey, limit: u32) -> Result<Vec<Change>, StoreError> {
-        Ok(order::history(&mut self.reader().await?, key, limit).await?)
     }
 
     /// The number of the last change; 0 where there was none. Whoever takes it first and then reads all

@@ -4,11 +4,12 @@
 //! did it, when and why. Every function that writes runs within a transaction of its caller, and takes its locks in
 //! one order: lane, orders, feed.
 
-use super::contract::{Change, Cleared};
+use super::contract::{Change, Cleared, StoreError};
 use super::keep::{lane_rows, write};
 use super::row::{self, Particulars, micros};
 use super::session::{Args, Fault, Rows, Session, Value};
 use super::suppression::{CHANNEL, advance};
+use super::{Attempts, Store};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, What};
 use jiff::Timestamp;
@@ -23,8 +24,112 @@ struct Line {
     detail: String,
 }
 
+impl Store {
+    /// An operator's order for a lane, over an earlier one of its kind (a pause leaves a cap as it was); returns that
+    /// one. Who gave it and why stays in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_order(key, order).await {
+                Ok(before) => return Ok(before),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_order(&self, key: &LaneKey, order: &Order) -> Result<Option<Order>, Fault> {
+        let mut session = self.begin().await?;
+        let before = put(&mut session, key, order).await?;
+        session.commit().await?;
+        self.written(1, 1).await;
+        Ok(before)
+    }
+
+    /// Takes back the order of the kind of `what`; returns what it was, `None` where there was none. `by` is who does
+    /// it and why; it stays in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn withdraw(
+        &self,
+        key: &LaneKey,
+        what: Steer,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Option<Order>, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_withdraw(key, what, by, now).await {
+                Ok(before) => return Ok(before),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_withdraw(
+        &self,
+        key: &LaneKey,
+        what: Steer,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Option<Order>, Fault> {
+        let mut session = self.begin().await?;
+        let before = withdraw(&mut session, key, what, by, now).await?;
+        session.commit().await?;
+        self.written(1, usize::from(before.is_some())).await;
+        Ok(before)
+    }
+
+    /// Forgets what was learned of a lane and takes back all orders; returns what they were. `by` is who does it and
+    /// why; that and what was forgotten stay in the change feed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn clear(
+        &self,
+        key: &LaneKey,
+        by: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Cleared, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_clear(key, by, now).await {
+                Ok(cleared) => return Ok(cleared),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_clear(&self, key: &LaneKey, by: (&str, &str), now: Timestamp) -> Result<Cleared, Fault> {
+        let mut session = self.begin().await?;
+        let cleared = clear(&mut session, key, by, now).await?;
+        session.commit().await?;
+        self.written(1, 1).await;
+        Ok(cleared)
+    }
+
+    /// All orders that stand.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn orders(&self) -> Result<Vec<(LaneKey, Order)>, StoreError> {
+        Ok(all(&mut self.reader().await?).await?)
+    }
+
+    /// What was ordered of a lane, what was taken back, and what signals and calms did to it, latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn history(&self, key: &LaneKey, limit: u32) -> Result<Vec<Change>, StoreError> {
+        Ok(history(&mut self.reader().await?, key, limit).await?)
+    }
+}
+
 /// All orders that stand.
-pub(super) async fn all(session: &mut Session) -> Result<Vec<(LaneKey, Order)>, Fault> {
+async fn all(session: &mut Session) -> Result<Vec<(LaneKey, Order)>, Fault> {
     let rows = session
         .fetch(
             "SELECT provider, egress, kind, per_day, connections, author, reason, at
@@ -36,7 +141,7 @@ pub(super) async fn all(session: &mut Session) -> Result<Vec<(LaneKey, Order)>, 
 }
 
 /// Puts an order in the place of an earlier one of its kind; returns that one.
-pub(super) async fn put(session: &mut Session, key: &LaneKey, order: &Order) -> Result<Option<Order>, Fault> {
+async fn put(session: &mut Session, key: &LaneKey, order: &Order) -> Result<Option<Order>, Fault> {
     let particulars = Particulars::from(order.what);
     let (kind, per_day, connections) = particulars.columns();
     let before = take(session, key, Some(kind)).await?;
@@ -75,7 +180,7 @@ pub(super) async fn put(session: &mut Session, key: &LaneKey, order: &Order) -> 
 }
 
 /// Takes back the order of a kind; returns what it was.
-pub(super) async fn withdraw(
+async fn withdraw(
     session: &mut Session,
     key: &LaneKey,
     what: Steer,
@@ -89,7 +194,7 @@ pub(super) async fn withdraw(
 }
 
 /// Forgets what was learned of a lane, and takes back all orders.
-pub(super) async fn clear(
+async fn clear(
     session: &mut Session,
     key: &LaneKey,
     (author, reason): (&str, &str),
@@ -229,7 +334,7 @@ async fn append(session: &mut Session, lines: &[Line], first: i64) -> Result<(),
 }
 
 /// What happened to a lane, latest first.
-pub(super) async fn history(session: &mut Session, key: &LaneKey, limit: u32) -> Result<Vec<Change>, Fault> {
+async fn history(session: &mut Session, key: &LaneKey, limit: u32) -> Result<Vec<Change>, Fault> {
     let rows = session
         .fetch(
             "SELECT sequence, at, author, reason, kind, suppression, address, cause, since, expires,
