@@ -7,8 +7,10 @@
 
 pub mod listen;
 pub mod section;
+pub mod warm_up;
 
 pub use section::*;
+pub use warm_up::WarmUp;
 
 use listen::ListenAddress;
 use serde::Deserialize;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub release: Release,
     /// `[[stream]]`
     pub stream: Vec<Stream>,
+    /// `[[warm_up]]`
+    pub warm_up: Vec<WarmUp>,
     /// `[rules]`
     pub rules: Rules,
     /// `[trace]`
@@ -92,6 +96,16 @@ pub enum ConfigError {
         /// What was expected and what was found.
         problem: String,
     },
+    /// An entry of a list is of the right type and still cannot be used.
+    #[error("{place}{key}: {problem}")]
+    Entry {
+        /// Its file and line, with a colon and a blank, or nothing.
+        place: String,
+        /// Which key, as in `[[warm_up]] provider`.
+        key: String,
+        /// What was expected and what was found.
+        problem: String,
+    },
     /// The environment or a flag is wrong.
     #[error("environment or flag: {0}")]
     Layer(String),
@@ -115,10 +129,12 @@ impl Settings {
         let default = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default.exists().then_some(default));
         let mut builder = config::Config::builder();
+        let mut source = None;
         if let Some(path) = file {
-            let text = read(path)?;
-            check_text(&path.display().to_string(), &text)?;
+            let (path, text) = (path.display().to_string(), read(path)?);
+            check_text(&path, &text)?;
             builder = builder.add_source(config::File::from_str(&text, config::FileFormat::Toml));
+            source = Some((path, text));
         }
         builder = builder.add_source(
             config::Environment::with_prefix(ENVIRONMENT)
@@ -135,9 +151,12 @@ impl Settings {
         let merged = builder
             .build()
             .map_err(|error| ConfigError::Layer(error.to_string()))?;
-        let settings: Self = merged
+        let mut settings: Self = merged
             .try_deserialize()
             .map_err(|error| ConfigError::Layer(error.to_string()))?;
+        if let Some((path, text)) = &source {
+            settings.place_warm_ups(path, text);
+        }
         settings.validate()?;
         Ok(settings)
     }

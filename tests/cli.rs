@@ -345,7 +345,7 @@ fn a_reader_that_has_gone_is_no_failure() {
 fn the_manual_page_names_every_command() {
     let output = nixie().run(&["man"]).unwrap();
     for command in [
-        "serve", "check", "postfix", "ingest", "classify", "explain", "suppress", "status",
+        "serve", "check", "postfix", "ingest", "classify", "explain", "suppress", "throttle", "why", "status",
     ] {
         assert!(out(&output).contains(command), "{command}");
     }

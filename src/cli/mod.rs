@@ -12,6 +12,7 @@ macro_rules! say {
     }};
 }
 
+pub mod ask;
 pub mod check_config;
 pub mod classify;
 pub mod explain;
@@ -23,8 +24,10 @@ pub mod serve;
 pub mod simulate;
 pub mod status;
 pub mod suppress;
+pub mod throttle;
 pub mod trace;
 mod walk;
+pub mod why;
 
 use crate::config::Settings;
 use crate::serve::listen::Inherited;
@@ -72,6 +75,11 @@ pub enum Command {
     /// Look at the suppressed addresses, and change them
     #[command(subcommand)]
     Suppress(suppress::SuppressCommand),
+    /// Look at the lanes to providers, and steer them
+    #[command(subcommand)]
+    Throttle(throttle::ThrottleCommand),
+    /// Say what limits a lane and why, and what happened to it
+    Why(throttle::LaneArguments),
     /// Try the throttle against models of providers, and compare it with other policies
     Simulate(simulate::SimulateArguments),
     /// Show what is known, what is held, and how far each intake has read
@@ -140,6 +148,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Ingest(options) => ingest::run(options, &settings).await,
             Command::Suppress(command) => suppress::run(command, &settings).await,
             Command::Providers(command) => providers::run(command, &settings).await,
+            Command::Throttle(command) => throttle::run(command, &settings).await,
+            Command::Why(options) => why::run(options, &settings).await,
             Command::Status => status::run(&settings).await,
             Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
                 Ok(ExitCode::SUCCESS)

@@ -1,14 +1,14 @@
 //! `nixie status`: what is known, what is held, and how far each intake has read. Reads the store, so
 //! that it works with the daemon down, and asks the daemon's own HTTP listener whether it is up.
 
+use super::ask;
+use super::throttle::view::Views;
+use super::throttle::words;
 use crate::clock;
-use crate::config::listen::ListenAddress;
-use crate::config::{Settings, default_listen};
+use crate::config::Settings;
 use crate::engine::throttle::State;
 use crate::store::Store;
 use std::process::ExitCode;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Runs the command.
 ///
@@ -41,7 +41,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             totals.unread
         );
     }
-    lanes(&store).await?;
+    lanes(&store, settings).await?;
     say!("\nintakes");
     for (position, updated) in store.positions().await? {
         let lag =
@@ -55,70 +55,51 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn lanes(store: &Store) -> anyhow::Result<()> {
+async fn lanes(store: &Store, settings: &Settings) -> anyhow::Result<()> {
     let now = clock::now();
     say!("\nlanes");
-    for (key, lane) in store.lanes().await? {
-        let state = match lane.state_at(now) {
-            State::Open => "open".to_owned(),
-            State::Limited { rate, concurrency } => limited(rate, concurrency),
-            State::Recovering { .. } => "recovering: the hold is over, nothing delivered since".to_owned(),
-            State::Held { until } => {
-                let seconds = until.as_second() - now.as_second();
-                format!(
-                    "held for {seconds} s more, until {}",
-                    until.strftime("%Y-%m-%d %H:%M:%S")
-                )
-            }
-        };
-        say!("  {} from {}: {state}", key.provider, key.egress);
-        if let Some(signal) = lane.signal.filter(|_| lane.state != State::Open) {
-            say!("    {} ({} signals): {}", signal.rule, lane.signals, signal.reply);
+    let views = Views::gather(store, settings, None, now).await?;
+    for view in &views.lanes {
+        let state = words::state(view.lane.state_at(now), now);
+        say!("  {} from {}: {state}", view.key.provider, view.key.egress);
+        let grant = view.grant(now);
+        if let Some(because) = &grant.because {
+            let may = words::permit(&grant.permit, now);
+            say!("    may send: {may} ({})", words::ceiling(because, view));
         }
+        let signal = view
+            .lane
+            .signal
+            .as_ref()
+            .filter(|_| view.lane.state != State::Open);
+        if let Some(signal) = signal {
+            say!(
+                "    {} ({} signals): {}",
+                signal.rule,
+                view.lane.signals,
+                signal.reply
+            );
+        }
+        for order in view.orders.iter() {
+            say!("    order: {}", words::order(order));
+        }
+        if let Some(lane) = view.now.as_ref().filter(|lane| lane.backlog > 0) {
+            let next = lane.next_release.map_or(String::new(), |next| {
+                format!(", the next goes {}", words::time(next))
+            });
+            say!("    waiting: {}{next}", lane.backlog);
+        }
+    }
+    if let Some(silence) = views.silence.filter(|_| !views.lanes.is_empty()) {
+        say!("  what waits is not known: the daemon is {silence}");
     }
     Ok(())
 }
 
-fn limited(rate: Option<f64>, concurrency: Option<u32>) -> String {
-    let rate = rate.map(|rate| format!("{:.1} a minute", rate * 60.0));
-    let connections = concurrency.map(|most| format!("{most} connections"));
-    let said: Vec<String> = rate.into_iter().chain(connections).collect();
-    format!("limited to {}", said.join(", "))
-}
-
-/// Asks `/readyz`: a request of two lines needs no HTTP library.
+/// Asks `/readyz`.
 async fn daemon(settings: &Settings) -> String {
-    let listen = settings
-        .http
-        .listen
-        .as_ref()
-        .map_or(default_listen::HTTP.to_owned(), ToString::to_string);
-    if settings.http.listen == Some(ListenAddress::Off) {
-        return "unknown ([http] listen is off)".into();
-    }
-    let ask = async {
-        let mut answer = String::new();
-        let request = b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n";
-        match listen.strip_prefix("unix:") {
-            Some(path) => {
-                let mut stream = tokio::net::UnixStream::connect(path).await?;
-                stream.write_all(request).await?;
-                stream.read_to_string(&mut answer).await?;
-            }
-            None => {
-                let mut stream = tokio::net::TcpStream::connect(&listen).await?;
-                stream.write_all(request).await?;
-                stream.read_to_string(&mut answer).await?;
-            }
-        }
-        std::io::Result::Ok(answer)
-    };
-    match tokio::time::timeout(Duration::from_secs(3), ask).await {
-        Ok(Ok(answer)) => {
-            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
-            format!("up, {body}")
-        }
-        Ok(Err(error)) => format!("not reached at {listen}: {error}"),
-        Err(_) => format!("does not answer at {listen}"),
+    match ask::get(settings, "/readyz").await {
+        Ok((_, body)) => format!("up, {}", body.trim()),
+        Err(silence) => silence,
     }
 }

@@ -142,3 +142,111 @@ fn a_reload_says_what_it_cannot_take_over() {
     new.store.url = "postgres://db/nixie".into();
     assert_eq!(old.needs_restart(&new), ["[store]"]);
 }
+
+const WARM_UP: &str = "[[warm_up]]\nprovider = \"google\"\nbegan = \"2026-11-21\"\nper_day = \"default\"\n";
+
+fn load(text: &str) -> Result<Settings, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("nixie.toml");
+    std::fs::write(&path, text).unwrap();
+    Settings::load(Some(&path), &[])
+}
+
+fn lane(provider: &str, egress: &str) -> crate::engine::throttle::LaneKey {
+    crate::engine::throttle::LaneKey {
+        provider: provider.into(),
+        egress: egress.into(),
+    }
+}
+
+#[test]
+fn warm_ups_are_read_through_all_layers() {
+    let text = format!(
+        "[egress]\nname = \"pool-1\"\n{WARM_UP}[[warm_up]]\nprovider = \"*\"\negress = \"pool-2\"\n\
+         began = 2026-11-22\nper_day = [5, 10]\n"
+    );
+    let all = load(&text).unwrap().warm_ups();
+    let day = |n| jiff::civil::date(2026, 11, n);
+    let default = all.of(&lane("google", "pool-1")).unwrap();
+    assert_eq!(
+        (default.began, &default.per_day[..]),
+        (day(21), &warm_up::DEFAULT[..])
+    );
+    let other = all.of(&lane("yahoo", "pool-2")).unwrap();
+    assert_eq!((other.began, &other.per_day[..]), (day(22), &[5, 10][..]));
+    assert_eq!(all.of(&lane("yahoo", "pool-1")), None);
+}
+
+#[test]
+fn a_bad_warm_up_is_refused_with_line_key_and_fix() {
+    let table = [
+        (
+            "\"2026-11-21\"",
+            "\"21.11.2026\"",
+            "nixie.toml:3: [[warm_up]] began: expected a day like \"2026-11-21\", found \"21.11.2026\"",
+        ),
+        (
+            "\"default\"",
+            "\"fast\"",
+            "nixie.toml:4: [[warm_up]] per_day: expected \"default\" or the messages of each day like [200, 500, 1000], \
+             found \"fast\"",
+        ),
+        (
+            "\"default\"",
+            "[200, 0]",
+            "nixie.toml:4: [[warm_up]] per_day: day 2: expected from 1 to 1000000000 messages, found 0: to send nothing, \
+             pause the lane",
+        ),
+        (
+            "\"default\"",
+            "[]",
+            "nixie.toml:4: [[warm_up]] per_day: expected the messages of 1 to 366 days, found 0",
+        ),
+        (
+            "\"default\"",
+            "5",
+            "nixie.toml:4: [[warm_up]] per_day: invalid type: integer `5`",
+        ),
+        (
+            "began",
+            "begun",
+            "nixie.toml:3: [[warm_up]] begun: unknown field `begun`",
+        ),
+    ];
+    for (good, bad, expected) in table {
+        let said = problem(&WARM_UP.replace(good, bad));
+        assert!(said.starts_with(expected), "{bad}: {said}");
+    }
+    assert!(problem("[[warm_up]]\nprovider = \"google\"\n").contains("missing field `began`"));
+}
+
+#[test]
+fn warm_ups_that_cannot_be_together_are_refused_with_their_place() {
+    let providers = crate::engine::provider::Providers::shipped().unwrap();
+    let said = |text: &str| {
+        let settings = load(text).unwrap();
+        settings
+            .check_warm_ups(&providers)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(said(WARM_UP), Ok(()));
+    assert_eq!(said(&WARM_UP.replace("google", "example.org")), Ok(()));
+    let twice = said(&format!("{WARM_UP}\n{WARM_UP}")).unwrap_err();
+    assert!(
+        twice.contains("nixie.toml:6: [[warm_up]] provider: expected one warm-up for each lane, found another for google/default"),
+        "{twice}"
+    );
+    let typo = said(&WARM_UP.replace("google", "gogle")).unwrap_err();
+    assert!(
+        typo.contains("nixie.toml:1: [[warm_up]] provider: ") && typo.contains("did you mean \"google\"?"),
+        "{typo}"
+    );
+    let host = said(&WARM_UP.replace("google", "smtp.google.com")).unwrap_err();
+    assert!(host.contains("write \"google\""), "{host}");
+}
+
+#[test]
+fn the_default_schedule_only_rises() {
+    assert!(warm_up::DEFAULT.is_sorted());
+    assert_eq!((warm_up::DEFAULT[9], warm_up::DEFAULT[19]), (75_000, 1_000_000));
+}

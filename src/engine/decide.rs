@@ -28,6 +28,9 @@ pub struct Record {
     pub correlations: Vec<Fingerprint>,
     /// The identity of the failure, where our own MTA reports it in more than one way.
     pub failure: Option<Fingerprint>,
+    /// Whether the lane is counted although nothing limits it: it has a warm-up, of which each day's share is known
+    /// only by what was sent.
+    pub counts: bool,
 }
 
 /// What the store knows about a batch of records; the vectors go by the records' positions.
@@ -85,6 +88,7 @@ impl Record {
             mailed,
             correlations,
             failure,
+            counts: false,
         }
     }
 }
@@ -178,7 +182,7 @@ fn moment(at: Timestamp, now: Timestamp) -> Timestamp {
 /// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
 fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
     let at = moment(record.event.at, now);
-    let mut after = before.cloned();
+    let mut after = before.cloned().or_else(|| record.counts.then(|| Lane::open(at)));
     match (record.event.outcome, record.verdict.remedy) {
         (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
         (Outcome::Deferred, Remedy::Throttle) if record.verdict.scope != Scope::Recipient => {

@@ -18,7 +18,7 @@ use super::verdict::Cause;
 use crate::mail::address::{Address, AddressKey};
 use hashbrown::{HashMap, HashTable};
 use jiff::Timestamp;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -75,6 +75,8 @@ pub struct Memory {
     exchangers: RwLock<exchanger::Cache>,
     unknown: OnceLock<Unknown>,
     gate: Gate,
+    /// How far in the change feed what is known of each lane stands.
+    heights: Mutex<HashMap<LaneKey, i64>>,
     loaded: AtomicBool,
 }
 
@@ -161,6 +163,7 @@ impl Memory {
             exchangers: RwLock::default(),
             unknown: OnceLock::new(),
             gate: Gate::new(),
+            heights: Mutex::default(),
             loaded: AtomicBool::new(false),
         }
     }
@@ -297,6 +300,17 @@ impl Memory {
     /// This is the state of the lane now.
     pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
         self.gate.set_lane(key, lane, now);
+    }
+
+    /// This was the state of the lane when the change feed was at `sequence`: what came later stays.
+    pub fn learn_lane(&self, key: LaneKey, lane: Lane, sequence: i64, now: Timestamp) {
+        // Held until the gate knows: two who bring states at once must not cross.
+        let mut heights = self.heights.lock();
+        let height = heights.entry(key.clone()).or_insert(i64::MIN);
+        if *height <= sequence {
+            *height = sequence;
+            self.set_lane(key, lane, now);
+        }
     }
 
     /// The state of a lane.
@@ -479,6 +493,21 @@ mod tests {
                 lanes: 1
             }
         );
+    }
+
+    #[test]
+    fn a_state_of_earlier_does_not_come_back() {
+        let memory = Memory::new();
+        let lane = LaneKey {
+            provider: "google".into(),
+            egress: "default".into(),
+        };
+        let held = Lane::held(Signal::default(), at(60), at(0));
+        memory.learn_lane(lane.clone(), held.clone(), 7, at(0));
+        memory.learn_lane(lane.clone(), Lane::open(at(0)), 6, at(0));
+        assert_eq!(memory.lane(&lane), Some(held));
+        memory.learn_lane(lane.clone(), Lane::open(at(1)), 8, at(1));
+        assert_eq!(memory.lane(&lane), Some(Lane::open(at(1))));
     }
 
     #[derive(Debug, Clone)]

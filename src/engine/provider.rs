@@ -226,6 +226,42 @@ impl Providers {
         }
     }
 
+    /// Whether a lane may go by this name: an id of the catalogue, or the domain or address of hosts that are in none.
+    ///
+    /// # Errors
+    /// What was expected and what was found, with the id that may have been meant.
+    pub fn check_name(&self, name: &str) -> Result<(), String> {
+        if self.get(name).is_some() || name.parse::<std::net::IpAddr>().is_ok() {
+            return Ok(());
+        }
+        if let Some(owner) = self.of_host(name) {
+            let (owner, id) = (&owner.name, &owner.id);
+            return Err(format!(
+                "expected the id of a provider, found {name:?}: this is {owner}'s, write {id:?}"
+            ));
+        }
+        let label = |label: &str| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if name.len() <= 253 && name.contains('.') && name.split('.').all(label) {
+            return Ok(());
+        }
+        let meant = self
+            .list
+            .iter()
+            .map(|provider| (distance(&provider.id, &name.to_ascii_lowercase()), &provider.id))
+            .min()
+            .filter(|(apart, _)| *apart <= 2);
+        let meant = meant.map_or(String::new(), |(_, id)| format!(" (did you mean {id:?}?)"));
+        Err(format!(
+            "expected the id of a provider of the catalogue, as google, or a domain in small letters, as example.org; \
+             found {name:?}{meant}"
+        ))
+    }
+
     /// Whose limits a host speaks for: the provider's id, or the registrable domain of a host that no
     /// provider claims, or the host itself where that cannot be told (an address, a single label).
     #[must_use]
@@ -266,6 +302,22 @@ fn suffix_problem(name: &str) -> Result<(), &'static str> {
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     let before = &text.as_bytes()[..offset.min(text.len())];
     before.iter().filter(|&&b| b == b'\n').count() + 1
+}
+
+/// How many letters differ, are missing or too many (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let cost = corner + usize::from(a != *b);
+            corner = row[j + 1];
+            row[j + 1] = cost.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn canonical(host: &str) -> String {

@@ -9,6 +9,7 @@
 //! - [`connection`]: how many connections it opens.
 //! - [`plan`]: what is laid down from outside (documented limits, a warm-up, an operator), and the
 //!   [`Permit`] that comes of state and plan together: all that a hook needs to answer.
+//! - [`rate`]: rates as people write them.
 //! - [`bucket`]: tokens for the attempts of one lane, and a stream's own limit.
 //! - [`fair`]: whose turn it is within a lane.
 //!
@@ -29,12 +30,14 @@ pub mod fair;
 pub mod lane;
 pub mod law;
 pub mod plan;
+pub mod rate;
 pub mod signal;
 
 pub use bucket::Bucket;
 pub use fair::Fair;
 pub use lane::{Lane, State};
 pub use plan::{Ceiling, Grant, Pace, Permit, Plan};
+pub use rate::Rate;
 pub use signal::{Change, Evidence, Kind, Signal, What, recipient};
 
 use jiff::{SignedDuration, Timestamp};

@@ -8,8 +8,11 @@
 use crate::clock;
 use crate::engine::memory::{Entry, Memory};
 use crate::engine::suppression::Suppression;
+use crate::engine::throttle::LaneKey;
+use crate::engine::throttle::plan::Orders;
 use crate::store::Store;
-use crate::store::contract::{ChangeKind, Filter, StoreError};
+use crate::store::contract::{Change, ChangeKind, Filter, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -18,6 +21,8 @@ use tracing::{info, warn};
 
 /// How often the feed is looked at where nothing wakes us.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long to rest between two looks all the same: lanes change with every commit of every node, and each is told.
+const REST: Duration = Duration::from_millis(25);
 /// How long to wait for a store that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows a page.
@@ -61,7 +66,7 @@ pub async fn follow(
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            () = store.wait_for_change(), if !failing => {}
+            () = store.wait_for_change(), if !failing => tokio::time::sleep(REST).await,
         }
     }
 }
@@ -91,8 +96,9 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
         memory.set_provider(&domain, &provider, clock::now());
     }
     for (key, lane) in store.lanes().await? {
-        memory.set_lane(key, lane, clock::now());
+        memory.learn_lane(key, lane, sequence, clock::now());
     }
+    read_orders(store, memory, &BTreeSet::new()).await?;
     memory.set_loaded();
     info!(suppressions = count, "memory loaded");
     Ok(sequence)
@@ -105,32 +111,63 @@ async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i
         let Some(last) = changes.last() else {
             return Ok(sequence);
         };
-        sequence = last.sequence;
+        let reached = last.sequence;
+        let mut ordered = BTreeSet::new();
         for change in changes {
-            match change.kind {
-                ChangeKind::Suppressed {
-                    id,
-                    address,
-                    cause,
-                    since,
-                    expires,
-                } => {
-                    memory.suppress(
-                        &address,
-                        &Entry {
-                            id,
-                            cause,
-                            since,
-                            expires,
-                        },
-                    );
-                }
-                ChangeKind::Lifted { id, address } => {
-                    memory.lift(&address, id);
-                }
-            }
+            ordered.extend(apply(memory, change));
         }
+        if !ordered.is_empty() {
+            read_orders(store, memory, &ordered).await?;
+        }
+        sequence = reached;
     }
+}
+
+/// Brings the memory up to a change. Returns the lane whose orders are to be read anew.
+fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
+    match change.kind {
+        ChangeKind::Suppressed {
+            id,
+            address,
+            cause,
+            since,
+            expires,
+        } => memory.suppress(
+            &address,
+            &Entry {
+                id,
+                cause,
+                since,
+                expires,
+            },
+        ),
+        ChangeKind::Lifted { id, address } => drop(memory.lift(&address, id)),
+        ChangeKind::Lane { key, lane } => memory.learn_lane(key, *lane, change.sequence, clock::now()),
+        ChangeKind::Domain { domain, provider } => memory.set_provider(&domain, &provider, clock::now()),
+        ChangeKind::Ordered { key, .. } | ChangeKind::Withdrawn { key, .. } => return Some(key),
+        ChangeKind::Cleared { .. } | ChangeKind::Turned { .. } | ChangeKind::Unknown => {}
+    }
+    None
+}
+
+/// Reads the orders that stand; `changed` are lanes that may have none any more.
+async fn read_orders(store: &Store, memory: &Memory, changed: &BTreeSet<LaneKey>) -> Result<(), StoreError> {
+    let mut standing: BTreeMap<LaneKey, Orders> = changed
+        .iter()
+        .map(|key| (key.clone(), Orders::default()))
+        .collect();
+    for (key, order) in store.orders().await? {
+        standing.entry(key).or_default().put(order);
+    }
+    for (key, orders) in standing {
+        if changed.contains(&key) {
+            info!(lane = %key.provider, egress = %key.egress, orders = orders.iter().count(), "orders changed");
+        }
+        memory
+            .gate()
+            .set_order(key, orders.in_force().cloned(), clock::now());
+    }
+    Ok(())
 }
 
 /// What the memory keeps of a suppression.

@@ -1,20 +1,23 @@
 //! The HTTP listener: `/healthz` (the process lives and its hooks answer), `/readyz` (the memory is
-//! loaded and the store answers) and `/metrics` (Prometheus text format, OpenMetrics 1.0).
+//! loaded and the store answers), `/lanes` (what the daemon knows of each lane, JSON) and `/metrics`
+//! (Prometheus text format, OpenMetrics 1.0).
 
 use super::accept::Stream;
 use super::hook::{Counts, Hooks};
-use super::keeper::KeeperCounters;
+use super::keeper::{Bench, KeeperCounters};
+use super::lanes::{self, LaneNow};
 use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
 use super::seat::{Seat, Seats};
 use crate::clock;
 use crate::engine::memory::Memory;
 use crate::store::Store;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
+use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct View {
     /// The state that hooks answer from.
     pub memory: Arc<Memory>,
+    /// What judges: the catalogue's providers have metrics of their own.
+    pub bench: Arc<RwLock<Arc<Bench>>>,
     /// The store.
     pub store: Store,
     /// The hooks.
@@ -64,6 +69,7 @@ pub async fn run(
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/lanes", get(lanes))
         .route("/metrics", get(metrics))
         .with_state(view);
     let listener = Seated {
@@ -112,6 +118,11 @@ async fn readyz(State(view): State<View>) -> (StatusCode, String) {
     }
 }
 
+async fn lanes(State(view): State<View>) -> Json<Vec<LaneNow>> {
+    let looks = view.memory.gate().look_all(clock::now());
+    Json(looks.into_iter().map(LaneNow::from).collect())
+}
+
 async fn metrics(State(view): State<View>) -> Response {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry(&view)) {
@@ -129,22 +140,8 @@ type Labels = Vec<(String, String)>;
 fn registry(view: &View) -> Registry {
     let mut registry = Registry::with_prefix("nixie");
     let now = clock::now();
-    let lanes: Family<Labels, Gauge> = Family::default();
-    for (key, lane) in view.memory.lanes() {
-        let held = lane
-            .held_until(now)
-            .map_or(0, |until| until.as_second() - now.as_second());
-        let labels = vec![
-            ("provider".to_owned(), key.provider),
-            ("egress".to_owned(), key.egress),
-        ];
-        lanes.get_or_create(&labels).set(held);
-    }
-    registry.register(
-        "lane_held_seconds",
-        "Seconds until the lane's hold ends, 0 where it is not held",
-        lanes,
-    );
+    let looks = view.memory.gate().look_all(now);
+    lanes::register(&mut registry, &looks, &view.bench.read().providers, now);
     gauge(
         &mut registry,
         "suppressions",

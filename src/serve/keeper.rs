@@ -17,13 +17,14 @@ use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
 use crate::engine::throttle::State;
+use crate::engine::throttle::plan::WarmUps;
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -43,6 +44,8 @@ pub struct Bench {
     pub egress: String,
     /// What the operator decides about decisions.
     pub policy: Policy,
+    /// The warm-ups there are.
+    pub warm_ups: WarmUps,
 }
 
 /// What an intake hands in, to be kept as one.
@@ -105,8 +108,6 @@ pub struct Keeper {
     counters: Arc<KeeperCounters>,
     bell: Bell,
     submissions: mpsc::Receiver<Submission>,
-    /// Set when a commit failed: it may stand all the same, and then nobody was told what it changed.
-    stale: AtomicBool,
 }
 
 impl Handle {
@@ -143,7 +144,6 @@ impl Keeper {
                 counters,
                 bell,
                 submissions,
-                stale: AtomicBool::new(false),
             },
             Handle { submissions: sender },
         )
@@ -234,7 +234,6 @@ impl Keeper {
             .await
             .inspect_err(|_| {
                 self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                self.stale.store(true, Ordering::Relaxed);
                 // Outcomes that are not kept are not heard of: nobody may wait for them.
                 memory.gate().set_hearing(false);
             })?;
@@ -244,31 +243,11 @@ impl Keeper {
             self.bell.list();
         }
         self.remember(&batch, &committed, clock::now());
-        if self.stale.load(Ordering::Relaxed) {
-            self.catch_up().await;
-        }
         Ok(())
     }
 
-    /// Reads lanes and domains anew. A commit whose answer was lost may stand; suppressions come by the
-    /// change feed all the same, lanes and domains do not.
-    async fn catch_up(&self) {
-        let read = async { Ok::<_, StoreError>((self.store.lanes().await?, self.store.domains().await?)) };
-        match read.await {
-            Ok((lanes, domains)) => {
-                lanes
-                    .into_iter()
-                    .for_each(|(key, lane)| self.memory.set_lane(key, lane, clock::now()));
-                domains
-                    .iter()
-                    .for_each(|(domain, provider)| self.memory.set_provider(domain, provider, clock::now()));
-                self.stale.store(false, Ordering::Relaxed);
-            }
-            Err(error) => warn!(%error, "lanes cannot be read anew yet"),
-        }
-    }
-
-    /// Brings the memory and the counters up to date with what was committed, and says what matters.
+    /// Brings the memory and the counters up to date with what was committed, and says what matters. (Where the
+    /// answer to a commit was lost, the change feed tells the memory what it changed.)
     fn remember(&self, batch: &Batch, committed: &Committed, now: Timestamp) {
         let fresh = committed.fresh.iter().filter(|&&fresh| fresh).count();
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -290,7 +269,8 @@ impl Keeper {
         for (key, lane) in &committed.lanes {
             let held = matches!(lane.state, State::Held { .. });
             let before = self.memory.lane(key).map(|before| before.state);
-            self.memory.set_lane(key.clone(), lane.clone(), now);
+            self.memory
+                .learn_lane(key.clone(), lane.clone(), committed.sequence, now);
             if before == Some(lane.state) {
                 continue;
             }
@@ -298,7 +278,7 @@ impl Keeper {
                 self.counters.holds.fetch_add(u64::from(held), Ordering::Relaxed);
                 info!(lane = %key.provider, egress = %key.egress, %until, rule = %signal.rule, reply = %signal.reply,
                     repeats = lane.repeats, "lane held");
-            } else if lane.state == State::Open {
+            } else if lane.state == State::Open && before.is_some() {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
         }
@@ -358,7 +338,11 @@ fn judge(intake: &Intake, bench: &Bench) -> Batch {
         .iter()
         .map(|event| {
             let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
-            Record::new(event.clone(), verdict, lane, bench.policy.local_part)
+            let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
+            Record {
+                counts,
+                ..Record::new(event.clone(), verdict, lane, bench.policy.local_part)
+            }
         })
         .collect();
     Batch {

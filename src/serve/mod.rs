@@ -14,6 +14,7 @@ pub mod hook;
 pub mod http;
 pub mod journal;
 pub mod keeper;
+pub mod lanes;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
@@ -91,7 +92,7 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 /// Rules, providers and policy from the settings.
 ///
 /// # Errors
-/// Everything that is wrong with the operator's rules and providers, with file and line.
+/// Everything that is wrong with the operator's rules, providers and warm-ups, with file and line.
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let providers = providers(settings)?;
     let files = rule_files(&settings.rules.dir)?;
@@ -107,8 +108,10 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
         local_part: settings.address.local_part,
         limits: (&settings.throttle).into(),
     };
+    settings.check_warm_ups(&providers)?;
     Ok(Bench {
         rules,
+        warm_ups: settings.warm_ups(),
         providers,
         egress: settings.egress.name.clone(),
         policy,
@@ -219,6 +222,8 @@ fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
     gate.configure(settings, now);
     let limits = |provider: &Provider| (provider.id.clone(), provider.limits);
     gate.set_documented(bench.providers.all().iter().map(limits), now);
+    let warm_ups = bench.warm_ups.iter();
+    gate.set_warm_ups(warm_ups.map(|(key, plan)| (key.clone(), plan.clone())), now);
 }
 
 /// What the hooks' answers depend on.
@@ -330,6 +335,7 @@ impl Daemon {
             let listener = AsyncListener::new(listener)?;
             let view = http::View {
                 memory: Arc::clone(&memory),
+                bench: Arc::clone(&bench),
                 store: store.clone(),
                 hooks: Arc::clone(&hooks),
                 keeper: counters,

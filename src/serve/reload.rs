@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, streams, holds, and what the policy hook says on a hold.
+/// Takes over new settings: rules, providers, streams, warm-ups, holds, and what the policy hook says on a hold.
 pub fn reload(
     settings: &mut Settings,
     bench: &RwLock<Arc<Bench>>,
@@ -32,6 +32,8 @@ pub fn reload(
     // What needs a restart stays as it was, in the judge as well.
     next.egress.clone_from(&settings.egress.name);
     next.policy.local_part = settings.address.local_part;
+    settings.warm_up = new.warm_up;
+    next.warm_ups = settings.warm_ups();
     info!(
         rules = next.rules.rules().len(),
         providers = next.providers.all().len(),

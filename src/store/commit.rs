@@ -3,7 +3,7 @@
 //! 1. Claim the events' ids: those that were claimed before are no news.
 //! 2. Learn what the store knows about the news, and lock what a decision will rest on.
 //! 3. Ask [`decide`](crate::engine::decide) what should change.
-//! 4. Write events, counts, changes and positions.
+//! 4. Write events, counts, changes and positions; at last, what the change feed numbers.
 //!
 //! Every step writes or locks its rows in the order of their keys, and the steps always come in this
 //! order, the feed last: two commits wait for each other, and hardly ever in a circle. Where they do,
@@ -11,12 +11,14 @@
 
 use super::contract::{Batch, Committed};
 use super::keep::{self, Totals, write};
+use super::order;
 use super::prove;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
 use super::suppression;
 use crate::engine::decide::{Decision, Known, Record};
-use crate::engine::throttle::LaneKey;
+use crate::engine::suppression::Suppression;
+use crate::engine::throttle::{Lane, LaneKey};
 use crate::engine::trust::{self, Fingerprint};
 use crate::mail::address::AddressKey;
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
@@ -62,14 +64,12 @@ where
     keep::events(session, records, &known, &decision.trust, now, &mut totals).await?;
     prove::keep(session, records, &decision, &known.proven).await?;
     keep::count(session, records, &known, &mut totals).await?;
-    keep::lanes(session, &decision.lanes, &known, &met).await?;
-    keep::domains(session, &decision.domains).await?;
     keep::unread(session, batch, &mut totals).await?;
     keep::positions(session, batch, now).await?;
     let suppressed = suppression::insert(session, &decision.suppress, now).await?;
     suppression::total(&suppressed, &mut totals);
     totals.write(session).await?;
-    suppression::announce(session, &suppressed.entries, now).await?;
+    let sequence = announce(session, &suppressed.entries, &decision, &known, &met, now).await?;
     Ok(Committed {
         fresh: known.fresh,
         suppressed: suppressed.entries,
@@ -79,7 +79,39 @@ where
             .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
         domains: decision.domains,
+        sequence,
     })
+}
+
+/// The last step: takes numbers in the change feed and writes what carries them. Returns the greatest.
+async fn announce(
+    session: &mut Session,
+    suppressed: &[Suppression],
+    decision: &Decision,
+    known: &Known,
+    met: &HashSet<LaneKey>,
+    now: Timestamp,
+) -> Result<i64, Fault> {
+    let turned: Vec<(&LaneKey, &Lane)> = decision
+        .lanes
+        .iter()
+        .filter(|(key, lane)| order::is_history(known.lanes.get(key), lane))
+        .map(|(key, lane)| (key, lane))
+        .collect();
+    let (lanes, domains) = (decision.lanes.len(), decision.domains.len());
+    let n = suppressed.len() + turned.len() + lanes + domains;
+    if n == 0 {
+        return Ok(0);
+    }
+    let first = suppression::advance(session, n).await?;
+    let after = |count: usize| first + i64::try_from(count).unwrap_or(i64::MAX);
+    suppression::announce(session, suppressed, first, now).await?;
+    order::turned(session, &turned, after(suppressed.len())).await?;
+    let next = after(suppressed.len() + turned.len());
+    keep::lanes(session, &decision.lanes, known, met, next).await?;
+    keep::domains(session, &decision.domains, after(n - domains)).await?;
+    session.notify(suppression::CHANNEL).await?;
+    Ok(after(n) - 1)
 }
 
 /// Which of the events are seen for the first time; of two with one id in the batch, the first is.

@@ -2,7 +2,8 @@
 
 use crate::engine::decide::Record;
 use crate::engine::suppression::{Suppression, SuppressionId};
-use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::throttle::plan::{Order, Steer};
+use crate::engine::throttle::{Lane, LaneKey, State};
 use crate::engine::trust::Trust;
 use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
@@ -60,6 +61,8 @@ pub struct Committed {
     pub lanes: Vec<(LaneKey, Lane)>,
     /// The domains written, as (domain, provider).
     pub domains: Vec<(String, String)>,
+    /// The greatest number in the change feed that the commit took; 0 where it changed nothing.
+    pub sequence: i64,
 }
 
 /// A line of the change feed; also the audit: who changed what, when and why.
@@ -77,7 +80,7 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-/// What changed about a suppression.
+/// What changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChangeKind {
     /// The address is suppressed.
@@ -100,6 +103,59 @@ pub enum ChangeKind {
         /// Whom it was about.
         address: AddressKey,
     },
+    /// This is the state of a lane now. What it was in between is not told: of many changes, the last.
+    Lane {
+        /// Which.
+        key: LaneKey,
+        /// Its state.
+        lane: Box<Lane>,
+    },
+    /// The domain's mail goes to this provider.
+    Domain {
+        /// The domain.
+        domain: String,
+        /// The provider.
+        provider: String,
+    },
+    /// An operator ordered something.
+    Ordered {
+        /// Of which lane.
+        key: LaneKey,
+        /// What.
+        what: Steer,
+    },
+    /// An operator took an order back, or put another in its place.
+    Withdrawn {
+        /// Of which lane.
+        key: LaneKey,
+        /// What had been ordered.
+        what: Steer,
+    },
+    /// An operator had forgotten what was learned of a lane.
+    Cleared {
+        /// Which.
+        key: LaneKey,
+        /// What was known.
+        was: Option<Box<Lane>>,
+    },
+    /// A signal, or a long calm, changed the state of a lane: for the history. Author and reason are its evidence.
+    Turned {
+        /// Which.
+        key: LaneKey,
+        /// What its state became.
+        to: State,
+    },
+    /// Something that only another version knows.
+    Unknown,
+}
+
+/// What an operator's clearing of a lane undid.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cleared {
+    /// What was known of the lane.
+    pub lane: Option<Lane>,
+    /// The orders that stood.
+    pub orders: Vec<Order>,
 }
 
 /// Which suppressions to list.

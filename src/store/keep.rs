@@ -131,12 +131,14 @@ pub(super) fn cut(text: &str) -> String {
     clean(&text[..text.floor_char_boundary(KEY_OCTETS)])
 }
 
-/// Keeps the lanes' new states. A lane that was looked for and not found must still not be there.
+/// Keeps the lanes' new states, with the feed's numbers from `first`. A lane that was looked for and not found must
+/// still not be there.
 pub(super) async fn lanes(
     session: &mut Session,
     lanes: &[(LaneKey, Lane)],
     known: &Known,
     met: &HashSet<LaneKey>,
+    first: i64,
 ) -> Result<(), Fault> {
     let lanes: BTreeMap<&LaneKey, &Lane> = lanes.iter().map(|(key, lane)| (key, lane)).collect();
     let (new, old): (Vec<_>, Vec<_>) = lanes
@@ -145,10 +147,10 @@ pub(super) async fn lanes(
     let expected = new.len() as u64;
     let written = write(
         session,
-        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals)
-         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals
+        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals, sequence)
+         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals, sequence
          FROM {given} WHERE true ON CONFLICT (provider, egress) DO NOTHING",
-        lane_rows(&new),
+        lane_rows(&new, first),
     )
     .await?;
     if written != expected {
@@ -156,20 +158,20 @@ pub(super) async fn lanes(
     }
     write(
         session,
-        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals)
-         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals
+        "INSERT INTO lane (provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals, sequence)
+         SELECT provider, egress, lane, state, until, repeats, since, rule, reply, hold, signals, sequence
          FROM {given} WHERE true
          ON CONFLICT (provider, egress) DO UPDATE SET
              lane = excluded.lane, state = excluded.state, until = excluded.until, repeats = excluded.repeats,
              since = excluded.since, rule = excluded.rule, reply = excluded.reply,
-             hold = excluded.hold, signals = excluded.signals",
-        lane_rows(&old),
+             hold = excluded.hold, signals = excluded.signals, sequence = excluded.sequence",
+        lane_rows(&old, first + i64::try_from(expected).unwrap_or(0)),
     )
     .await
     .map(drop)
 }
 
-fn lane_rows(lanes: &[(&LaneKey, &Lane)]) -> Rows {
+pub(super) fn lane_rows(lanes: &[(&LaneKey, &Lane)], first: i64) -> Rows {
     let whole: Vec<Option<String>> = lanes.iter().map(|(_, lane)| row::lane_json(lane)).collect();
     let lane = || lanes.iter().map(|&(_, lane)| lane);
     let signal = || lane().map(|lane| lane.signal.as_ref());
@@ -188,20 +190,28 @@ fn lane_rows(lanes: &[(&LaneKey, &Lane)]) -> Rows {
             "signals",
             lane().map(|lane| i64::try_from(lane.signals).unwrap_or(i64::MAX)),
         )
+        .ints("sequence", (first..).take(lanes.len()))
 }
 
-pub(super) async fn domains(session: &mut Session, domains: &[(String, String)]) -> Result<(), Fault> {
+/// Keeps the domains' providers, with the feed's numbers from `first`. What was known already is no change.
+pub(super) async fn domains(
+    session: &mut Session,
+    domains: &[(String, String)],
+    first: i64,
+) -> Result<(), Fault> {
     let domains: BTreeMap<String, &str> = domains
         .iter()
         .map(|(domain, provider)| (clean(domain), provider.as_str()))
         .collect();
     let rows = Rows::new()
         .texts("name", domains.keys().map(String::as_str))
-        .texts("provider", domains.values().copied());
+        .texts("provider", domains.values().copied())
+        .ints("sequence", (first..).take(domains.len()));
     write(
         session,
-        "INSERT INTO domain (name, provider) SELECT name, provider FROM {given} WHERE true
-         ON CONFLICT (name) DO UPDATE SET provider = excluded.provider",
+        "INSERT INTO domain (name, provider, sequence) SELECT name, provider, sequence FROM {given} WHERE true
+         ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, sequence = excluded.sequence
+         WHERE domain.provider <> excluded.provider",
         rows,
     )
     .await

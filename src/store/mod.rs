@@ -6,8 +6,9 @@
 //! - A commit is one transaction: events, the changes they cause and the intake's position appear
 //!   together or not at all.
 //! - An event id is counted once, ever. A second arrival changes nothing but the position.
-//! - Every change of a suppression leaves a row in the change feed, in the order of commits: a reader
-//!   that has seen sequence `n` will never meet a smaller one later.
+//! - Every change of a suppression, and every operator's order for a lane, leaves a row in the change feed, in
+//!   the order of commits; lanes and domains stand in it at their last change. A reader that has seen sequence
+//!   `n` will never meet a smaller one later.
 //!
 //! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
 //! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
@@ -16,6 +17,7 @@ mod commit;
 pub mod contract;
 mod event;
 mod keep;
+mod order;
 pub mod postgres;
 mod prove;
 mod query;
@@ -135,7 +137,7 @@ impl Store {
         let mut session = self.begin().await?;
         let committed = commit::work(&mut session, batch, decide, now).await?;
         session.commit().await?;
-        self.written(batch.records.len() * EVENT, committed.suppressed.len())
+        self.written(batch.records.len() * EVENT, usize::from(committed.sequence > 0))
             .await;
         Ok(committed)
     }
@@ -249,7 +251,8 @@ impl Store {
         Ok(removed)
     }
 
-    /// The changes of suppressions after `sequence`, in order, at most `limit`.
+    /// The changes after `sequence`, in order, at most `limit`. A lane and a domain come once, as they are now,
+    /// at the place of their last change.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -266,7 +269,7 @@ impl Store {
         Ok(suppression::feed_position(&mut self.reader().await?).await?)
     }
 
-    /// Returns when a suppression has changed, as far as that is heard: on Postgres by any process, on
+    /// Returns when something has changed, as far as that is heard: on Postgres by any process, on
     /// SQLite by this one. It may return without cause, and what was not heard is not made up for: poll
     /// [`Store::changes_since`] as well.
     pub async fn wait_for_change(&self) {

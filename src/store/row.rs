@@ -6,13 +6,15 @@
 use super::contract::{Change, ChangeKind, Kept};
 use super::session::{Fault, Row};
 use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
-use crate::engine::throttle::{Lane, LaneKey, Signal, State};
+use crate::engine::throttle::plan::{Order, Steer};
+use crate::engine::throttle::{Lane, LaneKey, Rate, Signal, State};
 use crate::engine::trust::Trust;
 use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
 use crate::mail::event::{EventId, Outcome};
 use crate::mail::reply::{Reply, ReplyCode};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// A time as stored.
@@ -63,30 +65,152 @@ pub(super) fn suppression(row: &Row) -> Result<Suppression, Fault> {
     })
 }
 
-/// `sequence, at, author, reason, kind, suppression, address, cause, since, expires`.
+/// `sequence, at, author, reason, kind, suppression, address, cause, since, expires, provider, egress, detail`.
 pub(super) fn change(row: &Row) -> Result<Change, Fault> {
-    let id = SuppressionId(row.get(5)?);
-    let address = AddressKey::from_stored(&row.get::<String>(6)?);
-    let kind = if row.get::<String>(4)? == LIFTED {
-        ChangeKind::Lifted { id, address }
-    } else {
-        ChangeKind::Suppressed {
-            id,
-            address,
-            cause: cause(&row.get::<String>(7)?),
-            since: timestamp(row.get(8)?),
-            expires: row.get::<Option<i64>>(9)?.map(timestamp),
-        }
-    };
     Ok(Change {
         sequence: row.get(0)?,
         at: timestamp(row.get(1)?),
         author: row.get(2)?,
         reason: row.get(3)?,
-        kind,
+        kind: change_kind(row)?,
     })
 }
 
+fn change_kind(row: &Row) -> Result<ChangeKind, Fault> {
+    let text = |column| Ok::<_, Fault>(row.get::<Option<String>>(column)?.unwrap_or_default());
+    let kind: String = row.get(4)?;
+    let id = SuppressionId(row.get(5)?);
+    let address: String = row.get(6)?;
+    let key = LaneKey {
+        provider: text(10)?,
+        egress: text(11)?,
+    };
+    let detail = text(12)?;
+    Ok(match kind.as_str() {
+        LIFTED => ChangeKind::Lifted {
+            id,
+            address: AddressKey::from_stored(&address),
+        },
+        SUPPRESSED => ChangeKind::Suppressed {
+            id,
+            address: AddressKey::from_stored(&address),
+            cause: cause(&row.get::<String>(7)?),
+            since: timestamp(row.get(8)?),
+            expires: row.get::<Option<i64>>(9)?.map(timestamp),
+        },
+        "domain" => ChangeKind::Domain {
+            domain: address,
+            provider: key.provider,
+        },
+        "lane" => read(&detail).map_or(ChangeKind::Unknown, |lane| ChangeKind::Lane { key, lane }),
+        CLEARED => ChangeKind::Cleared {
+            key,
+            was: read(&detail),
+        },
+        TURNED => read(&detail).map_or(ChangeKind::Unknown, |to| ChangeKind::Turned { key, to }),
+        ORDERED | WITHDRAWN => match read::<Particulars>(&detail).map(Steer::from) {
+            Some(what) if kind == ORDERED => ChangeKind::Ordered { key, what },
+            Some(what) => ChangeKind::Withdrawn { key, what },
+            None => ChangeKind::Unknown,
+        },
+        _ => ChangeKind::Unknown,
+    })
+}
+
+/// What JSON says, where this version understands it.
+fn read<T: serde::de::DeserializeOwned>(json: &str) -> Option<T> {
+    serde_json::from_str(json).ok()
+}
+
+/// An order as the feed keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Particulars {
+    #[serde(default)]
+    pause: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    per_day: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connections: Option<u32>,
+}
+
+impl From<Steer> for Particulars {
+    fn from(what: Steer) -> Self {
+        let pause = what == Steer::Pause;
+        let (per_second, connections) = match what {
+            Steer::Pause => (None, None),
+            Steer::Cap {
+                per_second,
+                concurrency,
+            } => (per_second, concurrency),
+        };
+        Self {
+            pause,
+            per_day: per_second.map(|rate| Rate::of_seconds(rate).per_day()),
+            connections,
+        }
+    }
+}
+
+impl From<Particulars> for Steer {
+    fn from(order: Particulars) -> Self {
+        if order.pause {
+            return Self::Pause;
+        }
+        Self::Cap {
+            per_second: order.per_day.map(|n| Rate::of_days(n).per_second()),
+            concurrency: order.connections,
+        }
+    }
+}
+
+impl Particulars {
+    /// As JSON. It holds nothing that JSON cannot say.
+    pub(super) fn json(self) -> String {
+        serde_json::to_string(&self).unwrap_or_default()
+    }
+
+    /// Its columns: kind, messages a day, connections.
+    pub(super) fn columns(self) -> (&'static str, Option<i64>, Option<i64>) {
+        let kind = if self.pause { PAUSE } else { CAP };
+        let per_day = self.per_day.and_then(|n| i64::try_from(n).ok());
+        (kind, per_day, self.connections.map(i64::from))
+    }
+}
+
+/// `provider, egress, kind, per_day, connections, author, reason, at`.
+pub(super) fn order(row: &Row) -> Result<(LaneKey, Order), Fault> {
+    let key = LaneKey {
+        provider: row.get(0)?,
+        egress: row.get(1)?,
+    };
+    let particulars = Particulars {
+        pause: row.get::<String>(2)? == PAUSE,
+        per_day: row.get::<Option<i64>>(3)?.and_then(|n| u64::try_from(n).ok()),
+        connections: row.get::<Option<i64>>(4)?.and_then(|n| u32::try_from(n).ok()),
+    };
+    let order = Order {
+        what: particulars.into(),
+        author: row.get(5)?,
+        reason: row.get(6)?,
+        at: timestamp(row.get(7)?),
+    };
+    Ok((key, order))
+}
+
+/// The kinds of orders.
+pub(super) const PAUSE: &str = "pause";
+/// See [`PAUSE`].
+pub(super) const CAP: &str = "cap";
+/// The name of [`ChangeKind::Suppressed`].
+const SUPPRESSED: &str = "suppressed";
+/// The name of [`ChangeKind::Ordered`].
+pub(super) const ORDERED: &str = "ordered";
+/// The name of [`ChangeKind::Withdrawn`].
+pub(super) const WITHDRAWN: &str = "withdrawn";
+/// The name of [`ChangeKind::Cleared`].
+pub(super) const CLEARED: &str = "cleared";
+/// The name of [`ChangeKind::Turned`].
+pub(super) const TURNED: &str = "turned";
 /// The name of [`ChangeKind::Lifted`].
 pub(super) const LIFTED: &str = "lifted";
 

@@ -122,17 +122,17 @@ pub(super) fn total(inserted: &Inserted, totals: &mut Totals) {
 /// The kind of the totals of suppressions.
 const KIND: &str = "suppression";
 
-/// Appends new entries to the change feed. Their columns are sent once more, which costs less than having
-/// the database look them up.
+/// Appends new entries to the change feed, with the numbers from `first`. Their columns are sent once more, which
+/// costs less than having the database look them up.
 pub(super) async fn announce(
     session: &mut Session,
     written: &[Suppression],
+    first: i64,
     now: Timestamp,
 ) -> Result<(), Fault> {
     if written.is_empty() {
         return Ok(());
     }
-    let first = advance(session, written.len()).await?;
     let entries = || written.iter().map(|suppression| &suppression.entry);
     let rows = Rows::new()
         .ints("sequence", (first..).take(written.len()))
@@ -151,12 +151,12 @@ pub(super) async fn announce(
              FROM {given}",
             Args::Rows(rows),
         )
-        .await?;
-    session.notify(CHANNEL).await
+        .await
+        .map(drop)
 }
 
 /// Takes the next `n` numbers of the feed and returns the first. Until the commit nobody else can take any.
-async fn advance(session: &mut Session, n: usize) -> Result<i64, Fault> {
+pub(super) async fn advance(session: &mut Session, n: usize) -> Result<i64, Fault> {
     let n = i64::try_from(n).unwrap_or(i64::MAX);
     let rows = session
         .fetch(
@@ -183,7 +183,11 @@ pub(super) async fn add(
     let mut totals = Totals::default();
     total(&inserted, &mut totals);
     totals.write(session).await?;
-    announce(session, &inserted.entries, now).await?;
+    if !inserted.entries.is_empty() {
+        let first = advance(session, inserted.entries.len()).await?;
+        announce(session, &inserted.entries, first, now).await?;
+        session.notify(CHANNEL).await?;
+    }
     let added = inserted.entries.len() as u64;
     Ok(Added {
         added,
@@ -299,12 +303,21 @@ pub(super) async fn by_id(session: &mut Session, id: SuppressionId) -> Result<Op
     rows.first().map(row::suppression).transpose()
 }
 
-/// The changes after `sequence`, in order.
+/// The changes after `sequence`, in order. One statement and so one view of the database: a number that it does not
+/// see was not committed when it began, nor any greater one.
 pub(super) async fn changes(session: &mut Session, sequence: i64, limit: u32) -> Result<Vec<Change>, Fault> {
     let rows = session
         .fetch(
-            "SELECT sequence, at, author, reason, kind, suppression, address, cause, since, expires
-             FROM change WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+            "SELECT sequence, at, author, reason, kind, suppression, address, cause, since, expires,
+                    provider, egress, detail
+             FROM change WHERE sequence > $1
+             UNION ALL
+             SELECT sequence, since, '', '', 'lane', 0, '', '', since, NULL, provider, egress, lane
+             FROM lane WHERE sequence > $1
+             UNION ALL
+             SELECT sequence, 0, '', '', 'domain', 0, name, '', 0, NULL, provider, NULL, NULL
+             FROM domain WHERE sequence > $1
+             ORDER BY sequence LIMIT $2",
             Args::Values(vec![Value::Int(Some(sequence)), Value::Int(Some(limit.into()))]),
         )
         .await?;

@@ -24,6 +24,7 @@ pub async fn a_second_arrival_counts_nothing(stage: Stage) {
     assert_eq!(committed.suppressed.len(), 1);
     assert_eq!(committed.suppressed[0].entry.address, key("dead@example.org"));
     let before = store.totals().await.unwrap();
+    let changes = store.feed_position().await.unwrap();
 
     first.positions = vec![position("log", "2")];
     let again = commit(&store, &first).await;
@@ -31,7 +32,7 @@ pub async fn a_second_arrival_counts_nothing(stage: Stage) {
     assert_eq!((again.suppressed.len(), again.lanes.len()), (0, 0));
     assert_eq!(store.totals().await.unwrap(), before);
     assert_eq!(store.position("log").await.unwrap(), Some(position("log", "2")));
-    assert_eq!(store.feed_position().await.unwrap(), 1);
+    assert_eq!(store.feed_position().await.unwrap(), changes);
     assert_eq!(before.failures, [(Cause::UserUnknown, 1)]);
     assert_eq!(before.outcomes, [("delivered".into(), 1), ("failed".into(), 1)]);
     assert_eq!(before.suppressions, [(Cause::UserUnknown, 1)]);
@@ -148,9 +149,9 @@ pub async fn nul_is_taken_out(stage: Stage) {
         ..entry("x@example.org", Cause::UserUnknown)
     };
     assert_eq!(store.add(&[foul], at(0)).await.unwrap().added, 1);
-    let changes = store.changes_since(1, 10).await.unwrap();
+    let changes = suppression_changes(&store, 0).await;
     assert!(
-        matches!(&changes[0].kind, ChangeKind::Suppressed { address, .. } if *address == key("foul@example.org")),
+        matches!(&changes[1].kind, ChangeKind::Suppressed { address, .. } if *address == key("foul@example.org")),
         "{changes:?}"
     );
 }

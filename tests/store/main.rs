@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod event;
+mod order;
 mod place;
 mod race;
 mod server;
@@ -12,6 +13,7 @@ mod stage;
 mod suppression;
 
 use event::*;
+use order::*;
 use race::*;
 use suppression::*;
 
@@ -57,8 +59,12 @@ contract!(
     concurrent_commits_count_once,
     concurrent_tellers_of_a_failure_count_once,
     concurrent_signals_are_all_counted,
-    the_feed_has_no_gaps_and_never_looks_back,
+    the_feed_misses_nothing_and_never_looks_back,
     a_change_is_heard,
     all_is_there_after_opening_again,
     many_open_at_once,
+    orders_stand_until_they_are_taken_back,
+    who_ordered_what_stays,
+    a_lane_is_cleared_and_what_it_was_stays,
+    lanes_and_domains_are_in_the_feed,
 );

@@ -9,7 +9,7 @@ use nixie::mail::address::{Address, AddressKey, LocalPart};
 use nixie::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use nixie::mail::reply::Reply;
 use nixie::store::Store;
-use nixie::store::contract::{Batch, Committed, Position};
+use nixie::store::contract::{Batch, Change, ChangeKind, Committed, Position};
 use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -203,6 +203,18 @@ pub async fn outcome(store: &Store, name: &str) -> u64 {
     let totals = store.totals().await.unwrap();
     let found = totals.outcomes.iter().find(|(outcome, _)| outcome == name);
     found.map_or(0, |&(_, n)| n)
+}
+
+/// The changes of suppressions after a place in the feed.
+pub async fn suppression_changes(store: &Store, after: i64) -> Vec<Change> {
+    let mut changes = store.changes_since(after, 100_000).await.unwrap();
+    changes.retain(|change| {
+        matches!(
+            change.kind,
+            ChangeKind::Suppressed { .. } | ChangeKind::Lifted { .. }
+        )
+    });
+    changes
 }
 
 pub fn entry(address: &str, cause: Cause) -> NewSuppression {

@@ -1,7 +1,7 @@
 //! What is laid down for lanes, whether they are known yet or not; and lanes looked up by a borrowed name.
 
 use crate::engine::provider::Documented;
-use crate::engine::throttle::plan::{Order, WarmUp};
+use crate::engine::throttle::plan::{Order, WarmUps};
 use crate::engine::throttle::{LaneKey, Plan};
 use hashbrown::{Equivalent, HashMap};
 use std::hash::Hash;
@@ -23,7 +23,7 @@ impl Equivalent<LaneKey> for LaneName<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Laid {
     pub documented: HashMap<String, Documented>,
-    pub warm_ups: HashMap<LaneKey, WarmUp>,
+    pub warm_ups: WarmUps,
     pub orders: HashMap<LaneKey, Order>,
 }
 
@@ -32,7 +32,7 @@ impl Laid {
     pub fn plan(&self, key: &LaneKey) -> Plan {
         Plan {
             documented: self.documented.get(&key.provider).copied().unwrap_or_default(),
-            warm_up: self.warm_ups.get(key).cloned(),
+            warm_up: self.warm_ups.of(key).cloned(),
             order: self.orders.get(key).cloned(),
         }
     }

@@ -21,6 +21,7 @@
 //! | Recovering | Held | a signal: the hold grows | the reply and its rule |
 //! | Recovering | Limited | a delivery | the delivery |
 //! | Limited | Open | a long calm | the calm |
+//! | any | Open | an operator says so ([`Lane::forget`]) | who and why |
 //!
 //! What is counted and not obeyed: a signal during a hold (its attempt was under way when the hold began:
 //! so there is one cut for each hold, however many signals come); one older than its hold; one about the
@@ -261,6 +262,28 @@ impl Lane {
         let evidence = Evidence::signal(what, &signal, at);
         self.signal = Some(signal);
         Some(self.turn(State::Held { until }, evidence))
+    }
+
+    /// Forgets, on an operator's word, all that was learned: the lane is open again. What was sent today is no
+    /// opinion, and stays.
+    pub fn forget(&mut self, author: &str, reason: &str, now: Timestamp) -> Change {
+        let evidence = Evidence {
+            rule: Some(author.to_owned()),
+            reply: Some(reason.to_owned()),
+            ..Evidence::of(What::Operator, now)
+        };
+        let from = self.state;
+        let open = Self {
+            sent: self.sent,
+            evidence: evidence.clone(),
+            ..Self::open(now)
+        };
+        *self = open;
+        Change {
+            from,
+            to: self.state,
+            evidence,
+        }
     }
 
     /// The length of a hold in seconds: the rule's, or else a pause that fits the rate, doubled for each

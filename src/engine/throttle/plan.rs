@@ -9,15 +9,23 @@
 //! once is what a warm-up must not look like. When the day's share is spent, the lane is held until the
 //! next. A day after the schedule's last has no ceiling.
 
+use super::LaneKey;
 use super::bucket::BURST_SECONDS;
 use super::lane::{Lane, State};
 use crate::engine::provider::Documented;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use std::collections::HashMap;
 
 /// A day's share of a warm-up is spent in no less than this many seconds.
 const WARM_UP_SECONDS: f64 = 8.0 * 3600.0;
+
+/// The provider of a warm-up that goes for all of which none of their own says otherwise.
+pub const EVERY: &str = "*";
+
+/// The fewest and the most connections that an operator may lay down.
+pub const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1000;
 
 /// What is laid down for a lane.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -50,6 +58,19 @@ pub struct Order {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// The warm-ups of all lanes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WarmUps(HashMap<LaneKey, WarmUp>);
+
+/// The orders that stand for one lane: a pause leaves the cap as it was.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Orders {
+    /// A pause.
+    pub pause: Option<Order>,
+    /// A cap.
+    pub cap: Option<Order>,
 }
 
 /// What an operator may lay down.
@@ -158,8 +179,56 @@ impl WarmUp {
     }
 }
 
+impl FromIterator<(LaneKey, WarmUp)> for WarmUps {
+    fn from_iter<T: IntoIterator<Item = (LaneKey, WarmUp)>>(all: T) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
+impl WarmUps {
+    /// The warm-up of a lane: its own, else that of [`EVERY`] provider.
+    #[must_use]
+    pub fn of(&self, key: &LaneKey) -> Option<&WarmUp> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let every = || LaneKey {
+            provider: EVERY.into(),
+            egress: key.egress.clone(),
+        };
+        self.0.get(key).or_else(|| self.0.get(&every()))
+    }
+
+    /// All of them, with [`EVERY`] where they go for all.
+    pub fn iter(&self) -> impl Iterator<Item = (&LaneKey, &WarmUp)> {
+        self.0.iter()
+    }
+}
+
+impl Orders {
+    /// Takes an order in, over an earlier one of its kind.
+    pub fn put(&mut self, order: Order) {
+        match order.what {
+            Steer::Pause => self.pause = Some(order),
+            Steer::Cap { .. } => self.cap = Some(order),
+        }
+    }
+
+    /// The one that applies.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&Order> {
+        self.pause.as_ref().or(self.cap.as_ref())
+    }
+
+    /// Both, the one that applies first.
+    pub fn iter(&self) -> impl Iterator<Item = &Order> {
+        self.pause.iter().chain(&self.cap)
+    }
+}
+
 /// The day (UTC) of a time.
-pub(super) fn date(at: Timestamp) -> Date {
+#[must_use]
+pub fn date(at: Timestamp) -> Date {
     at.to_zoned(TimeZone::UTC).date()
 }
 

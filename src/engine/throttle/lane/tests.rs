@@ -385,3 +385,17 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Lane>(&stored).unwrap(), lane);
     }
 }
+
+#[test]
+fn any_to_open_on_an_operators_word() {
+    let mut hand = riding();
+    hand.refused(Kind::Rate, None, 40.0);
+    let sent = hand.lane.sent_on(crate::engine::throttle::plan::date(at(40.0)));
+    let change = hand.lane.forget("cli alice", "a new address", at(41.0));
+    assert!(matches!(change.from, State::Held { .. }));
+    assert_eq!((change.to, hand.lane.state), (State::Open, State::Open));
+    assert_eq!(change.evidence.what, What::Operator);
+    assert_eq!(hand.lane.evidence.rule.as_deref(), Some("cli alice"));
+    assert_eq!((hand.lane.signals, hand.lane.law.rate()), (0, None));
+    assert!(sent > 0 && hand.lane.sent_on(crate::engine::throttle::plan::date(at(41.0))) == sent);
+}

@@ -52,6 +52,40 @@ fn learned() -> Lane {
 }
 
 #[test]
+fn a_pause_goes_before_a_cap_and_leaves_it() {
+    let mut orders = Orders::default();
+    assert_eq!(orders.in_force(), None);
+    let (cap, pause) = (cap(5.0).unwrap(), order(Steer::Pause).unwrap());
+    orders.put(cap.clone());
+    orders.put(pause.clone());
+    assert_eq!(orders.in_force(), Some(&pause));
+    assert_eq!(orders.iter().collect::<Vec<_>>(), [&pause, &cap]);
+    orders.pause = None;
+    assert_eq!(orders.in_force(), Some(&cap));
+}
+
+#[test]
+fn a_warm_up_of_ones_own_goes_before_that_for_all() {
+    let key = |provider: &str, egress: &str| LaneKey {
+        provider: provider.into(),
+        egress: egress.into(),
+    };
+    let warm_up = |first| WarmUp {
+        began: date(now()),
+        per_day: vec![first],
+    };
+    let all: WarmUps = [
+        (key(EVERY, "pool-1"), warm_up(1)),
+        (key("google", "pool-1"), warm_up(2)),
+    ]
+    .into_iter()
+    .collect();
+    assert_eq!(all.of(&key("google", "pool-1")), Some(&warm_up(2)));
+    assert_eq!(all.of(&key("example.org", "pool-1")), Some(&warm_up(1)));
+    assert_eq!(all.of(&key("google", "pool-2")), None);
+}
+
+#[test]
 fn nothing_laid_down_is_open() {
     let grant = grant(&Lane::open(now()), &Plan::default(), now());
     assert_eq!((grant.permit, grant.because), (Permit::Open, None));
