@@ -6,15 +6,19 @@ use super::hook::{Counts, Hooks};
 use super::keeper::KeeperCounters;
 use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
+use super::release::ReleaseCounters;
 use super::seat::{Seat, Seats};
 use crate::clock;
+use crate::engine::gate::Gate;
 use crate::engine::memory::Memory;
+use crate::engine::throttle::Permit;
 use crate::store::Store;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -41,6 +45,8 @@ pub struct View {
     pub hooks: Arc<Hooks>,
     /// The keeper's counters.
     pub keeper: Arc<KeeperCounters>,
+    /// The releaser's counters.
+    pub release: Arc<ReleaseCounters>,
     /// The LMTP intake's counters.
     pub lmtp: Arc<LmtpCounters>,
     /// The log intake's counters.
@@ -125,6 +131,53 @@ async fn metrics(State(view): State<View>) -> Response {
 
 type Labels = Vec<(String, String)>;
 
+/// What waits at the gate, by lane.
+fn gates(registry: &mut Registry, gate: &Gate, now: Timestamp) {
+    let (backlog, under_way): (Family<Labels, Gauge>, Family<Labels, Gauge>) = Default::default();
+    let rates: Family<Labels, Gauge<f64, AtomicU64>> = Family::default();
+    for look in gate.look_all(now) {
+        let labels = vec![
+            ("provider".to_owned(), look.key.provider),
+            ("egress".to_owned(), look.key.egress),
+        ];
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        backlog.get_or_create(&labels).set(count(look.backlog));
+        under_way.get_or_create(&labels).set(count(look.under_way));
+        let rate = match look.grant.permit {
+            Permit::Limited(pace) => pace.per_second,
+            Permit::Held { .. } | Permit::Paused => Some(0.0),
+            Permit::Open => None,
+        };
+        if let Some(rate) = rate {
+            rates.get_or_create(&labels).set(rate);
+        }
+    }
+    registry.register("lane_backlog", "Recipients that wait for their turn", backlog);
+    registry.register(
+        "lane_under_way",
+        "Recipients whose attempt is under way",
+        under_way,
+    );
+    registry.register(
+        "lane_rate",
+        "Attempts a second that the lane may make, where there is a limit",
+        rates,
+    );
+    gauge(
+        registry,
+        "releasing",
+        "Whether deferred mail can be handed back",
+        i64::from(gate.is_releasing()),
+    );
+    let left = Counter::<u64>::default();
+    left.inc_by(gate.left_alone());
+    registry.register(
+        "left_alone",
+        "Deferrals left to Postfix's own schedule: the backlog was full",
+        left,
+    );
+}
+
 /// The present values. The counters live with what they count; a registry is made for each scrape.
 fn registry(view: &View) -> Registry {
     let mut registry = Registry::with_prefix("nixie");
@@ -156,6 +209,19 @@ fn registry(view: &View) -> Registry {
         "loaded",
         "Whether the memory is loaded",
         i64::from(view.memory.is_loaded()),
+    );
+    gates(&mut registry, view.memory.gate(), now);
+    counter(
+        &mut registry,
+        "released",
+        "Messages handed back to Postfix",
+        &view.release.released,
+    );
+    counter(
+        &mut registry,
+        "release_failures",
+        "Messages that could not be handed back",
+        &view.release.failed,
     );
     let keeper = &view.keeper;
     counter(&mut registry, "events", "Events committed", &keeper.events);
