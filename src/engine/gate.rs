@@ -92,7 +92,6 @@ pub struct Gate {
     strangers: RwLock<HashMap<Box<str>, Arc<Place>>>,
     backlog: AtomicUsize,
     left_alone: AtomicU64,
-    released: AtomicU64,
     releasing: AtomicBool,
     hearing: AtomicBool,
     /// When the first attempt passed of which nothing was heard since, in seconds since 1970; 0 is none.
@@ -119,7 +118,6 @@ impl Gate {
             strangers: RwLock::default(),
             backlog: AtomicUsize::new(0),
             left_alone: AtomicU64::new(0),
-            released: AtomicU64::new(0),
             releasing: AtomicBool::new(false),
             hearing: AtomicBool::new(false),
             unheard_since: AtomicI64::new(0),
@@ -358,7 +356,6 @@ impl Gate {
             let place = self.first().filter(|place| place.due() <= limit)?;
             let release = self.with(&place, now, |way| way.release(ears, now));
             if let Some(release) = release {
-                self.released.fetch_add(1, Ordering::Relaxed);
                 return Some(release);
             }
             if place.due() <= limit {
@@ -420,12 +417,6 @@ impl Gate {
     #[must_use]
     pub fn left_alone(&self) -> u64 {
         self.left_alone.load(Ordering::Relaxed)
-    }
-
-    /// How many messages were handed back.
-    #[must_use]
-    pub fn released(&self) -> u64 {
-        self.released.load(Ordering::Relaxed)
     }
 
     /// Forgets domains without a provider of which nothing was heard for long.

@@ -8,8 +8,10 @@ use super::keeper::{Bench, KeeperCounters};
 use super::lanes::{self, LaneNow};
 use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
+use super::release::ReleaseCounters;
 use super::seat::{Seat, Seats};
 use crate::clock;
+use crate::engine::gate::Gate;
 use crate::engine::memory::Memory;
 use crate::store::Store;
 use axum::extract::State;
@@ -46,6 +48,8 @@ pub struct View {
     pub hooks: Arc<Hooks>,
     /// The keeper's counters.
     pub keeper: Arc<KeeperCounters>,
+    /// The releaser's counters.
+    pub release: Arc<ReleaseCounters>,
     /// The LMTP intake's counters.
     pub lmtp: Arc<LmtpCounters>,
     /// The log intake's counters.
@@ -136,6 +140,23 @@ async fn metrics(State(view): State<View>) -> Response {
 
 type Labels = Vec<(String, String)>;
 
+/// Whether the gate hands mail back, and what it cannot. (What waits there stands with the lanes.)
+fn gates(registry: &mut Registry, gate: &Gate) {
+    gauge(
+        registry,
+        "releasing",
+        "Whether deferred mail can be handed back",
+        i64::from(gate.is_releasing()),
+    );
+    let left = Counter::<u64>::default();
+    left.inc_by(gate.left_alone());
+    registry.register(
+        "left_alone",
+        "Deferrals left to Postfix's own schedule: the backlog was full",
+        left,
+    );
+}
+
 /// The present values. The counters live with what they count; a registry is made for each scrape.
 fn registry(view: &View) -> Registry {
     let mut registry = Registry::with_prefix("nixie");
@@ -153,6 +174,19 @@ fn registry(view: &View) -> Registry {
         "loaded",
         "Whether the memory is loaded",
         i64::from(view.memory.is_loaded()),
+    );
+    gates(&mut registry, view.memory.gate());
+    counter(
+        &mut registry,
+        "released",
+        "Messages handed back to Postfix",
+        &view.release.released,
+    );
+    counter(
+        &mut registry,
+        "release_failures",
+        "Messages that could not be handed back",
+        &view.release.failed,
     );
     let keeper = &view.keeper;
     counter(&mut registry, "events", "Events committed", &keeper.events);

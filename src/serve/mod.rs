@@ -339,6 +339,7 @@ impl Daemon {
                 store: store.clone(),
                 hooks: Arc::clone(&hooks),
                 keeper: counters,
+                release: release_counters,
                 lmtp: lmtp_counters,
                 log: log_counters,
             };

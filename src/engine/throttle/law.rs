@@ -428,7 +428,11 @@ impl Law {
         self.patience = FIRST_PATIENCE;
         self.good = recent.unwrap_or(0.0);
         match (measured, recent) {
-            (Some(most), Some(recent)) => Some(most.min(recent)),
+            // While the rate rose from little, the allowance was full and gave out less than it could: too low by
+            // what overflowed. What passed lately drew on what had been saved: too high. The truth is between the
+            // two; and too high is found out exactly by the next refusal, too low only by a long wait.
+            (Some(most), Some(recent)) if most < recent => Some((most * recent).sqrt()),
+            (Some(_), Some(recent)) => Some(recent),
             (most, recent) => most.or(recent),
         }
     }

@@ -60,7 +60,7 @@ impl Hand {
 fn riding() -> Hand {
     let mut hand = Hand::new();
     hand.refused(Kind::Rate, None, 0.0);
-    hand.busy(3.0, 13.0, 13.0);
+    hand.busy(3.0, 13.0, 11.5);
     hand.refused(Kind::Rate, None, 13.0);
     hand.lane.delivered(at(16.0), 1);
     assert!(matches!(hand.lane.state, State::Limited { .. }));
