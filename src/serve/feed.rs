@@ -5,6 +5,7 @@
 //! Until the first reading is complete the hooks fail open. With the store down it waits and goes on
 //! where it stood; the memory stays as it was.
 
+use super::release::Bell;
 use crate::clock;
 use crate::engine::memory::{Entry, Memory};
 use crate::engine::suppression::Suppression;
@@ -35,6 +36,7 @@ pub async fn follow(
     memory: Arc<Memory>,
     migrated: watch::Sender<bool>,
     loaded: watch::Sender<bool>,
+    bell: Bell,
     stop: CancellationToken,
 ) {
     let mut sequence = None;
@@ -42,7 +44,12 @@ pub async fn follow(
     loop {
         let result = match sequence {
             None => load(&store, &memory, &migrated).await,
-            Some(sequence) => catch_up(&store, &memory, sequence).await,
+            Some(sequence) => catch_up(&store, &memory, sequence).await.inspect(|reached| {
+                if *reached != sequence {
+                    // A lane that is open again, or resumed, has mail to hand back.
+                    bell.ring();
+                }
+            }),
         };
         let pause = match result {
             Ok(reached) => {

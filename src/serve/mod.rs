@@ -275,6 +275,7 @@ impl Daemon {
             Arc::clone(&memory),
             migrated,
             loaded,
+            bell.clone(),
             stop_rest.clone(),
         ));
         // Postfix has been waiting if we were gone: what it asks at once is answered from what was known, if the
