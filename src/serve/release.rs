@@ -10,34 +10,30 @@
 //! go to whoever asks, and the ways are tried again, soon at first ([`AGAIN`]).
 //!
 //! **What waits** is learned from the log. What the log does not tell (a restart, a gap, mail taken from the
-//! queue by hand) is learned from `postqueue -j`: at the start, every [`LISTING`], and when the log is heard again
-//! after a silence.
+//! queue by hand) is learned from `postqueue -j` (`release/list.rs`): at the start, every hour, and when the log is
+//! heard again after a silence.
 //!
 //! On failure nothing is lost: a message that was not handed over waits in Postfix's queue, on its own
 //! schedule.
 
+mod list;
+
 use super::keeper::Bench;
 use crate::clock;
 use crate::config::{Release as Settings, Via};
-use crate::engine::classify;
-use crate::engine::decide::Record;
-use crate::engine::gate::{self, Deferred, Gate};
+use crate::engine::gate::Gate;
 use crate::engine::memory::Memory;
-use crate::mail::address::Address;
-use crate::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
-use crate::mail::formats::postfix::parse_reason;
 use crate::postfix::flush::{self, Status};
-use crate::postfix::queue::Queued;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
+use list::Lister;
 use parking_lot::RwLock;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::sync::{Notify, watch};
@@ -49,12 +45,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// For how long nothing may work before the gate is told. While Postfix starts nobody asks, and once it has started
 /// the ways are there: mail must not rush through in between.
 const GRACE: Duration = Duration::from_secs(15);
-/// How often the queue is listed.
-const LISTING: Duration = Duration::from_secs(3600);
 /// How long Postfix may take to take a message back.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long listing the queue may take without a line.
-const LISTING_PATIENCE: Duration = Duration::from_secs(120);
 /// The longest sleep: the wall clock may be set.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -395,163 +387,4 @@ async fn output(command: &mut Command) -> anyhow::Result<String> {
 async fn succeed(command: &mut Command) -> anyhow::Result<()> {
     command.stdout(Stdio::null());
     output(command).await.map(drop)
-}
-
-/// Lists the queue when the log may not have told all.
-#[derive(Debug)]
-struct Lister {
-    home: Home,
-    memory: Arc<Memory>,
-    bench: Arc<RwLock<Arc<Bench>>>,
-    bell: Bell,
-}
-
-impl Lister {
-    async fn run(self) {
-        let mut said = String::new();
-        let mut rest = AGAIN.0;
-        loop {
-            let pause = match self.list().await {
-                Ok((waiting, dropped)) => {
-                    said.clear();
-                    rest = AGAIN.0;
-                    info!(waiting, dropped, "the queue was listed");
-                    self.bell.ring();
-                    LISTING
-                }
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    if said != why {
-                        warn!("the queue cannot be listed: {why}");
-                        said = why;
-                    }
-                    rest = (rest * 2).min(AGAIN.1);
-                    rest
-                }
-            };
-            self.memory.gate().sweep(clock::now());
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.bell.listing.notified(), if pause == LISTING => {}
-            }
-        }
-    }
-
-    /// Reads the queue; how many recipients wait for their lanes, and how many messages have gone.
-    async fn list(&self) -> anyhow::Result<(usize, usize)> {
-        let began = clock::now();
-        let mut child = self
-            .home
-            .command("postqueue")
-            .arg("-j")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("postqueue -j")?;
-        let stdout = child.stdout.take().context("postqueue -j has no output")?;
-        let mut lines = BufReader::new(stdout).split(b'\n');
-        let mut queued: HashSet<Box<str>> = HashSet::new();
-        let (mut waiting, mut unread) = (0, 0);
-        loop {
-            let line = tokio::time::timeout(LISTING_PATIENCE, lines.next_segment()).await;
-            let Some(line) = line.context("postqueue -j is silent")?? else {
-                break;
-            };
-            match Queued::parse(&line) {
-                Ok(message) => {
-                    waiting += self.take(&message);
-                    queued.insert(message.id.into());
-                }
-                Err(error) => {
-                    unread += 1;
-                    debug!(%error, "a line of postqueue -j");
-                }
-            }
-        }
-        let ended = child.wait_with_output().await?;
-        if !ended.status.success() {
-            let said = String::from_utf8_lossy(&ended.stderr);
-            bail!(
-                "postqueue -j: {}",
-                said.trim().lines().next_back().unwrap_or("failed")
-            );
-        }
-        if unread > 0 {
-            // Messages may be missing: nothing is dropped for it.
-            warn!(unread, "lines of postqueue -j could not be read");
-            return Ok((waiting, 0));
-        }
-        let dropped = self.memory.gate().reconcile(&queued, began, clock::now());
-        Ok((waiting, dropped))
-    }
-
-    /// Takes the recipients of a message that wait for their lane; how many.
-    fn take(&self, message: &Queued) -> usize {
-        if message.queue != "deferred" {
-            return 0;
-        }
-        let bench = self.bench.read().clone();
-        let mut waiting = 0;
-        for recipient in &message.recipients {
-            let Ok(address) = Address::parse(&recipient.address) else {
-                continue;
-            };
-            let record = judged(message, &address, &recipient.delay_reason, &bench);
-            if !gate::waits(&record) {
-                continue;
-            }
-            let now = clock::now();
-            let mut provider = self.memory.provider_of(address.domain());
-            if let (None, Some(lane)) = (&provider, &record.lane) {
-                self.memory.set_provider(address.domain(), &lane.provider, now);
-                provider = self.memory.provider_of(address.domain());
-            }
-            let deferred = Deferred {
-                queue_id: &message.id,
-                sender: &message.sender,
-                recipient: &address,
-                since: message.arrived,
-            };
-            waiting += usize::from(self.memory.gate().enter(&deferred, provider.as_deref(), now));
-        }
-        waiting
-    }
-}
-
-/// What the log would have said of a recipient that waits for this reason.
-fn judged(message: &Queued, address: &Address, reason: &str, bench: &Bench) -> Record {
-    let reason = parse_reason(reason);
-    let ours = reason.reply.text.starts_with(gate::OURS);
-    let event = Event {
-        id: EventId::new(message.arrived, &[b"queue", message.id.as_bytes()]),
-        at: message.arrived,
-        source: Source::Log,
-        outcome: Outcome::Deferred,
-        evidence: if reason.suspended || ours {
-            Evidence::Repeat
-        } else {
-            Evidence::Fresh
-        },
-        recipient: address.clone(),
-        original_recipient: None,
-        sender: Some(message.sender.clone()),
-        // The queue does not tell.
-        sasl_username: None,
-        queue_id: Some(message.id.clone()),
-        message_id: None,
-        envelope_id: None,
-        command: reason.answered(),
-        relay: reason.host.map(|host| Relay {
-            host: host.to_ascii_lowercase(),
-            ip: reason.ip,
-            port: reason.port,
-        }),
-        reply: reason.reply,
-        reported_status: None,
-        reporting_mta: None,
-        return_path: None,
-        own: true,
-    };
-    let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, &event);
-    Record::new(event, verdict, lane, bench.policy.local_part)
 }
