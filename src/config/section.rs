@@ -46,6 +46,8 @@ pub struct Policy {
     pub listen: Option<ListenAddress>,
     /// What a recipient whose lane is held is told.
     pub on_hold: OnHeld,
+    /// From how many waiting recipients of a lane on those for it are put off; 0 is never.
+    pub max_backlog: usize,
 }
 
 /// The LMTP intake.

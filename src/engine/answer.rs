@@ -9,6 +9,7 @@ use super::memory::{Entry, Hold, Memory};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
 use jiff::Timestamp;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
 /// What the operator may change about answers.
@@ -21,8 +22,12 @@ pub struct Settings {
     /// What the policy service says about a recipient behind a held lane. The mail is accepted by
     /// default: it waits in our queue rather than in somebody else's.
     pub held: OnHeld,
+    /// From how many waiting recipients of its lane on the policy service puts a recipient off; `None` is never.
+    pub max_backlog: Option<usize>,
     /// What all hooks say before memory is loaded.
     pub unloaded: OnUnloaded,
+    /// The Postfix transports of providers that have one of their own, by the providers' ids.
+    pub transports: HashMap<String, String>,
     /// Where people learn more: stands behind the id in every refusal. One line of ASCII.
     pub look_up: String,
 }
@@ -84,7 +89,9 @@ impl Default for Settings {
             local_part: LocalPart::default(),
             egress: "default".into(),
             held: OnHeld::default(),
+            max_backlog: None,
             unloaded: OnUnloaded::default(),
+            transports: HashMap::new(),
             look_up: "the postmaster can look it up".into(),
         }
     }
@@ -128,11 +135,7 @@ pub fn policy(
     if request.protocol_state != "RCPT" {
         return (Finding::Nothing, policy::Action::Dunno);
     }
-    let asking = match settings.held {
-        OnHeld::Accept => Asking::Injection,
-        OnHeld::Defer => Asking::InjectionBehindLane,
-    };
-    let finding = find(memory, request.recipient, asking, settings, now);
+    let finding = find(memory, request.recipient, Asking::Injection, settings, now);
     let action = match &finding {
         Finding::Nothing => policy::Action::Dunno,
         Finding::Suppressed(entry) => policy::Action::Reject {
@@ -162,12 +165,16 @@ pub fn look_up(
 ) -> (Finding, socketmap::Answer) {
     use socketmap::Answer;
     let asking = match map {
-        Map::Transport if is_extended(before, key) => Asking::Injection,
+        Map::Transport if is_extended(before, key) => Asking::Key,
         Map::Transport => Asking::Attempt,
-        Map::Access | Map::Suppressed => Asking::Injection,
+        Map::Access | Map::Suppressed => Asking::Key,
     };
     let finding = find(memory, key, asking, settings, now);
     let answer = match (&finding, map) {
+        (Finding::Nothing, Map::Transport) => match transport(memory, key, settings, now) {
+            Some(name) => Answer::Ok(format!("{name}:")),
+            None => Answer::NotFound,
+        },
         (Finding::Nothing, _) => Answer::NotFound,
         (Finding::Suppressed(entry), Map::Access) => {
             Answer::Ok(format!("550 5.1.1 {}", refusal(entry, settings)))
@@ -180,6 +187,16 @@ pub fn look_up(
         (Finding::Unloaded, _) => Answer::Temp(UNLOADED.into()),
     };
     (finding, answer)
+}
+
+/// The transport of its provider's own that mail for the address takes, where there is one.
+fn transport<'a>(memory: &Memory, key: &str, settings: &'a Settings, now: Timestamp) -> Option<&'a str> {
+    if settings.transports.is_empty() {
+        return None;
+    }
+    let address = Address::parse(key).ok()?;
+    let provider = memory.provider_at(address.domain(), now)?;
+    settings.transports.get(&*provider).map(String::as_str)
 }
 
 /// Whether an address is another one with an extension, by whatever character (transport(5),
@@ -202,10 +219,10 @@ const UNLOADED: &str = "suppressions are still being loaded";
 /// What somebody wants to do with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asking {
+    /// Know whether it is suppressed.
+    Key,
     /// Put mail for it into the queue.
     Injection,
-    /// The same, and to be told of a lane that is held.
-    InjectionBehindLane,
     /// Attempt a delivery: costs a token of its lane.
     Attempt,
 }
@@ -223,9 +240,15 @@ fn find(memory: &Memory, text: &str, asking: Asking, settings: &Settings, now: T
     if let Some(entry) = memory.suppressed(&address.key(settings.local_part), now) {
         return Finding::Suppressed(entry);
     }
+    let (domain, egress) = (address.domain(), settings.egress.as_str());
     let hold = match asking {
-        Asking::Injection => None,
-        Asking::InjectionBehindLane => memory.held(address.domain(), &settings.egress, now),
+        Asking::Key => None,
+        Asking::Injection => {
+            let held = || memory.held(domain, egress, now);
+            let full = || memory.full(domain, egress, settings.max_backlog?, now);
+            let behind = (settings.held == OnHeld::Defer).then(held).flatten();
+            behind.or_else(full)
+        }
         Asking::Attempt => memory.attempt(&address, now),
     };
     hold.map_or(Finding::Nothing, Finding::Held)
@@ -255,6 +278,7 @@ impl fmt::Display for Hold {
             Why::Pace => write!(f, "{provider} takes no more just now")?,
             Why::Turn => write!(f, "others for {provider} were there first")?,
             Why::UnderWay => write!(f, "as many as may be are under way to {provider}")?,
+            Why::Full => write!(f, "as many as may wait for {provider} already")?,
         }
         if let Some(until) = self.until {
             write!(f, " until {}", until.strftime("%FT%TZ"))?;
@@ -267,239 +291,4 @@ impl fmt::Display for Hold {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::suppression::SuppressionId;
-    use crate::engine::throttle::{Lane, LaneKey, Signal};
-    use crate::engine::verdict::Cause;
-    use crate::postfix::policy::Action;
-    use crate::postfix::socketmap::Answer;
-
-    const REFUSED: &str = "suppressed since 2026-11-21: user_unknown (NX-123; the postmaster can look it up)";
-    const HELD: &str = "google asked us to slow down: held until 2026-11-21T10:05:00Z (google.rate)";
-
-    fn now() -> Timestamp {
-        "2026-11-21T10:00:00Z".parse().unwrap()
-    }
-
-    fn memory() -> Memory {
-        let memory = Memory::new();
-        for address in ["dead@example.org", "dead@gmail.com", "пётр@xn--e1aybc.example"] {
-            memory.suppress(
-                &Address::parse(address).unwrap().key(LocalPart::Fold),
-                &Entry {
-                    id: SuppressionId(123),
-                    cause: Cause::UserUnknown,
-                    since: now(),
-                    expires: None,
-                },
-            );
-        }
-        memory.set_provider("gmail.com", "google", now());
-        let lane = LaneKey {
-            provider: "google".into(),
-            egress: "default".into(),
-        };
-        let until = "2026-11-21T10:05:00Z".parse().unwrap();
-        let signal = Signal {
-            rule: "google.rate".into(),
-            reply: "421".into(),
-            ..Signal::default()
-        };
-        memory.set_lane(lane, Lane::held(signal, until, now()), now());
-        memory.set_loaded();
-        memory
-    }
-
-    fn action(state: &str, recipient: &str, settings: &Settings) -> Action {
-        let request = policy::Request {
-            protocol_state: state,
-            recipient,
-            ..policy::Request::default()
-        };
-        policy(&memory(), &request, settings, now()).1
-    }
-
-    fn answer(map: Map, key: &str) -> Answer {
-        look_up(&memory(), map, key, "", &Settings::default(), now()).1
-    }
-
-    fn reject() -> Action {
-        Action::Reject { text: REFUSED.into() }
-    }
-
-    #[test]
-    fn the_policy_refuses_the_suppressed_at_rcpt_in_any_spelling() {
-        let settings = Settings::default();
-        for spelling in [
-            "dead@example.org",
-            "DEAD@Example.ORG",
-            "<dead@example.org>",
-            "dead@example.org.",
-            "Пётр@тест.example",
-        ] {
-            assert_eq!(action("RCPT", spelling, &settings), reject(), "{spelling}");
-        }
-    }
-
-    #[test]
-    fn the_policy_has_no_opinion_elsewhere() {
-        let settings = Settings {
-            held: OnHeld::Defer,
-            ..Settings::default()
-        };
-        for state in ["CONNECT", "EHLO", "MAIL", "DATA", "END-OF-MESSAGE", "VRFY", ""] {
-            assert_eq!(
-                action(state, "dead@example.org", &settings),
-                Action::Dunno,
-                "{state}"
-            );
-        }
-        for address in [
-            "",
-            "<>",
-            "postmaster",
-            "alive@example.org",
-            "@",
-            "dead@",
-            "@example.org",
-        ] {
-            assert_eq!(action("RCPT", address, &settings), Action::Dunno, "{address}");
-        }
-    }
-
-    #[test]
-    fn the_policy_defers_behind_a_held_lane_only_where_configured() {
-        let defer = Settings {
-            held: OnHeld::Defer,
-            ..Settings::default()
-        };
-        assert_eq!(action("RCPT", "a@gmail.com", &Settings::default()), Action::Dunno);
-        assert_eq!(
-            action("RCPT", "a@gmail.com", &defer),
-            Action::Defer { text: HELD.into() }
-        );
-        assert_eq!(
-            action("RCPT", "dead@gmail.com", &defer),
-            reject(),
-            "refusing comes first"
-        );
-    }
-
-    #[test]
-    fn maps_answer_in_their_own_words() {
-        let found = |prefix: &str| Answer::Ok(format!("{prefix}{REFUSED}"));
-        assert_eq!(answer(Map::Access, "Dead@example.org"), found("550 5.1.1 "));
-        assert_eq!(answer(Map::Transport, "Dead@example.org"), found("error:5.1.1 "));
-        assert_eq!(
-            answer(Map::Suppressed, "Dead@example.org"),
-            Answer::Ok("user_unknown".into())
-        );
-        assert_eq!(
-            answer(Map::Transport, "a@gmail.com"),
-            Answer::Ok(format!("retry:4.7.1 Throttled by Nixie: {HELD}"))
-        );
-        assert_eq!(answer(Map::Access, "a@gmail.com"), Answer::NotFound);
-        assert_eq!(answer(Map::Suppressed, "a@gmail.com"), Answer::NotFound);
-    }
-
-    #[test]
-    fn keys_that_are_no_address_are_not_found() {
-        for map in Map::ALL {
-            for key in [
-                "*",
-                "example.org",
-                ".example.org",
-                "gmail.com",
-                "dead",
-                "dead@",
-                "@gmail.com",
-                "",
-            ] {
-                assert_eq!(answer(map, key), Answer::NotFound, "{key}");
-            }
-        }
-    }
-
-    #[test]
-    fn before_memory_is_loaded_mail_passes_or_waits_as_configured() {
-        let memory = Memory::new();
-        memory.suppress(
-            &Address::parse("dead@example.org").unwrap().key(LocalPart::Fold),
-            &Entry {
-                id: SuppressionId(1),
-                cause: Cause::UserUnknown,
-                since: now(),
-                expires: None,
-            },
-        );
-        let request = policy::Request {
-            protocol_state: "RCPT",
-            recipient: "dead@example.org",
-            ..policy::Request::default()
-        };
-        let both = |settings: &Settings| {
-            (
-                policy(&memory, &request, settings, now()).1,
-                look_up(&memory, Map::Transport, request.recipient, "", settings, now()).1,
-            )
-        };
-        assert_eq!(both(&Settings::default()), (Action::Dunno, Answer::NotFound));
-        let settings = Settings {
-            unloaded: OnUnloaded::Defer,
-            ..Settings::default()
-        };
-        let text = UNLOADED.to_owned();
-        assert_eq!(
-            both(&settings),
-            (Action::Defer { text: text.clone() }, Answer::Temp(text))
-        );
-    }
-
-    #[test]
-    fn an_extension_and_its_base_are_one_attempt() {
-        let table = [
-            ("a+b@x.test", "a@x.test", true),
-            ("A+b@X.test", "a@x.test", true),
-            ("a-b@x.test", "a@x.test", true),
-            ("ab@x.test", "a@x.test", false),
-            ("a@x.test", "a@x.test", false),
-            ("a+b@y.test", "a@x.test", false),
-            ("", "a@x.test", false),
-            ("a+b@x.test", "@x.test", false),
-            ("é+b@x.test", "é@x.test", true),
-            ("é+b@x.test", "a@x.test", false),
-        ];
-        for (before, key, expected) in table {
-            assert_eq!(is_extended(before, key), expected, "{before} {key}");
-        }
-        let held = |before| {
-            let settings = Settings::default();
-            look_up(&memory(), Map::Transport, "a@gmail.com", before, &settings, now()).1 != Answer::NotFound
-        };
-        assert!(held("") && !held("a+x@gmail.com"));
-        assert_eq!(
-            look_up(
-                &memory(),
-                Map::Transport,
-                "dead@gmail.com",
-                "dead+x@gmail.com",
-                &Settings::default(),
-                now()
-            )
-            .1,
-            Answer::Ok(format!("error:5.1.1 {REFUSED}"))
-        );
-    }
-
-    #[test]
-    fn maps_are_found_by_name_and_listed_when_not() {
-        for map in Map::ALL {
-            assert_eq!(Map::from_name(map.name()), Ok(map));
-        }
-        assert_eq!(
-            Map::from_name("acess").unwrap_err().to_string(),
-            "expected one of the maps access, transport, suppressed, found \"acess\""
-        );
-    }
-}
+mod tests;

@@ -384,6 +384,21 @@ impl Gate {
         self.each_with(queue_id, now, |way| way.gone(queue_id));
     }
 
+    /// How many recipients wait in the lane to a provider, and when the next of them goes; `None` where nothing is
+    /// known of the lane.
+    #[must_use]
+    pub fn waiting(&self, provider: &str, egress: &str) -> Option<(LaneKey, usize, Option<Timestamp>)> {
+        let place = self.lanes.read().get(&LaneName { provider, egress }).cloned()?;
+        let due = place.due();
+        let next = Timestamp::from_microsecond(due).ok();
+        let way = place.way.lock();
+        Some((
+            way.key.clone(),
+            way.backlog.len(),
+            next.filter(|_| due < Timestamp::MAX.as_microsecond()),
+        ))
+    }
+
     /// How a lane stands.
     #[must_use]
     pub fn look(&self, key: &LaneKey, now: Timestamp) -> Option<Look> {

@@ -295,6 +295,14 @@ impl Memory {
         Some(hold(key, until, why, lane))
     }
 
+    /// The lane from `egress` to the domain's provider, where at least `most` recipients wait in it.
+    #[must_use]
+    pub fn full(&self, domain: &str, egress: &str, most: usize, now: Timestamp) -> Option<Hold> {
+        let provider = self.provider_at(domain, now)?;
+        let (lane, waiting, next) = self.gate.waiting(&provider, egress)?;
+        (waiting >= most).then(|| hold(lane, next.filter(|next| *next > now), Why::Full, None))
+    }
+
     /// Asks for one delivery attempt at the address: `None`, and it may go. What has to wait costs no token.
     #[must_use]
     pub fn attempt(&self, address: &Address, now: Timestamp) -> Option<Hold> {

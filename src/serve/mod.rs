@@ -194,7 +194,7 @@ impl Bound {
 }
 
 /// The hooks' settings.
-fn hook_settings(settings: &Settings) -> HookSettings {
+fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
     let defaults = HookSettings::default();
     HookSettings {
         threads: if settings.hooks.threads == 0 {
@@ -205,7 +205,7 @@ fn hook_settings(settings: &Settings) -> HookSettings {
         idle_timeout: settings.hooks.idle_timeout.0,
         request_timeout: settings.hooks.request_timeout.0,
         max_connections: settings.hooks.max_connections,
-        answers: answers(settings),
+        answers: answers(settings, providers),
         ..defaults
     }
 }
@@ -227,12 +227,20 @@ fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
 }
 
 /// What the hooks' answers depend on.
-fn answers(settings: &Settings) -> answer::Settings {
+fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
+    let used = providers
+        .all()
+        .iter()
+        .filter(|_| settings.socketmap.lane_transports);
     answer::Settings {
         local_part: settings.address.local_part,
         egress: settings.egress.name.clone(),
         held: settings.policy.on_hold,
+        max_backlog: Some(settings.policy.max_backlog).filter(|&most| most > 0),
         unloaded: settings.hooks.until_loaded,
+        transports: used
+            .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
+            .collect(),
         ..answer::Settings::default()
     }
 }
@@ -283,7 +291,7 @@ impl Daemon {
         let _ = tokio::time::timeout(FIRST_LOAD, is_loaded.wait_for(|loaded| *loaded)).await;
         let hooks = Arc::new(Hooks::start(
             listeners,
-            &hook_settings(&settings),
+            &hook_settings(&settings, &bench.read().providers),
             Arc::clone(&memory),
         )?);
         let releaser = Releaser::new(

@@ -41,9 +41,10 @@ pub fn reload(
     );
     settings.stream = new.stream;
     super::set_gate(gate, settings, &next);
-    *bench.write() = Arc::new(next);
     settings.policy.on_hold = new.policy.on_hold;
-    hooks.set_answers(super::answers(settings));
+    settings.policy.max_backlog = new.policy.max_backlog;
+    hooks.set_answers(super::answers(settings, &next.providers));
+    *bench.write() = Arc::new(next);
     settings.throttle = new.throttle;
     settings.rules = new.rules;
 }

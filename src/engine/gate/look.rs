@@ -27,6 +27,8 @@ pub enum Why {
     Turn,
     /// As many as may be are under way.
     UnderWay,
+    /// As many wait as may (only said at injection).
+    Full,
 }
 
 /// A message to hand back to Postfix.
