@@ -25,8 +25,10 @@ pub type Mark = u64;
 /// The number of a stream among those configured; 0 is the default stream.
 pub type Stream = u16;
 
-/// How long a message that was handed over is waited for, in seconds: tickets live as long.
-pub const TICKET_SECONDS: f64 = 30.0;
+/// How long a message that was handed over is waited for, in seconds, the first time; twice as long each time that
+/// nobody came. Tickets live as long. A message whose deferral was just logged may not be in the deferred queue
+/// yet, and is handed over for nothing: a lane that recovers by one attempt at a time must not wait long for it.
+const TICKET_SECONDS: f64 = 4.0;
 /// How long the outcome of an attempt that began is waited for, in seconds.
 const OUTCOME_SECONDS: f64 = 900.0;
 /// How long a message that came back without an attempt rests, in seconds; doubled each time. (Postfix
@@ -246,7 +248,8 @@ impl Backlog {
     ) -> Option<(Arc<str>, Vec<Mark>)> {
         let id = self.head(stream)?.queue_id;
         let message = self.messages.get_mut(&id)?;
-        let deadline = later(now, TICKET_SECONDS);
+        let patience = TICKET_SECONDS * 2f64.powi(message.fruitless.min(4) as i32);
+        let deadline = later(now, patience);
         let age = message.age;
         message.place = Place::Out(deadline);
         message.slow = false;

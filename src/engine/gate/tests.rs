@@ -276,14 +276,14 @@ fn unused_tickets_expire_and_give_their_token_back() {
     put_off(&gate, "QA", "a", at(0.0));
     put_off(&gate, "QB", "b", at(0.0));
     assert_eq!(released(&gate, at(1000.0)), ["QA"]);
-    assert!(released(&gate, at(1029.0)).is_empty());
+    assert!(released(&gate, at(1003.0)).is_empty());
     assert_eq!(
-        released(&gate, at(1031.0)),
+        released(&gate, at(1005.0)),
         ["QB"],
         "the token is there again; the first one rests"
     );
-    assert!(passes(&gate, "b", at(1031.0)));
-    assert!(!passes(&gate, "a", at(1031.0)), "its ticket has gone");
+    assert!(passes(&gate, "b", at(1005.0)));
+    assert!(!passes(&gate, "a", at(1005.0)), "its ticket has gone");
 }
 
 #[test]
