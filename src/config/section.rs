@@ -4,7 +4,7 @@
 use super::listen::ListenAddress;
 use crate::engine::answer::{OnHeld, OnUnloaded};
 use crate::engine::gate::stream::Kind;
-use crate::engine::throttle::Limits;
+use crate::engine::throttle::{Limits, Rate};
 use crate::mail::address::LocalPart;
 use serde::Deserialize;
 use std::fmt;
@@ -352,49 +352,8 @@ impl From<&Stream> for Kind {
             senders: stream.senders.clone(),
             users: stream.users.clone(),
             weight: stream.weight,
-            per_second: stream.rate.map(|rate| rate.per_second),
+            per_second: stream.rate.map(Rate::per_second),
         }
-    }
-}
-
-/// A rate, written as in `5/s`, `300/min`, `1000/h` or `20000/d`: recipients in that time.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Rate {
-    /// Recipients a second; more than 0.
-    pub per_second: f64,
-}
-
-impl std::str::FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || {
-            format!("expected a rate like \"5/s\", \"300/min\", \"1000/h\" or \"20000/d\", found {text:?}")
-        };
-        let (number, unit) = text.split_once('/').ok_or_else(problem)?;
-        let number: f64 = number.trim().parse().map_err(|_| problem())?;
-        let seconds = match unit.trim() {
-            "s" | "sec" | "second" => 1.0,
-            "m" | "min" | "minute" => 60.0,
-            "h" | "hour" => 3600.0,
-            "d" | "day" => 86_400.0,
-            _ => return Err(problem()),
-        };
-        let per_second = number / seconds;
-        if per_second.is_finite() && (1e-6..=1e6).contains(&per_second) {
-            Ok(Self { per_second })
-        } else {
-            Err(problem())
-        }
-    }
-}
-
-impl TryFrom<String> for Rate {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 

@@ -4,8 +4,8 @@
 //! its translations. Where an address cannot be read (a bare `postmaster`, the null address, a partial
 //! key such as `*` or a domain) nothing is found: mail is only ever held up by what is known.
 
-use super::gate::{OURS, Why};
-use super::memory::{Entry, Hold, Memory};
+use super::gate::{Hold, OURS, Why};
+use super::memory::{Entry, Memory};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
 use jiff::Timestamp;
@@ -274,6 +274,7 @@ impl fmt::Display for Hold {
         let provider = &self.lane.provider;
         match self.why {
             Why::Held => write!(f, "{provider} asked us to slow down: held")?,
+            Why::WarmUp => write!(f, "the day's share of the warm-up at {provider} has gone: held")?,
             Why::Paused => write!(f, "{provider} is paused by an operator")?,
             Why::Pace => write!(f, "{provider} takes no more just now")?,
             Why::Turn => write!(f, "others for {provider} were there first")?,

@@ -14,24 +14,27 @@
 mod lane;
 mod look;
 mod outcome;
+mod place;
 mod plan;
 pub mod stream;
 
-pub use look::{Deferred, Look, Passing, Release, Why};
+use look::Passing;
+pub use look::{Deferred, Hold, Look, Release, Why};
 pub use outcome::{OURS, is_ours, waits};
 
 use super::backlog::Mark;
 use super::decide::Record;
 use super::provider::Documented;
 use super::throttle::plan::{Order, WarmUp};
-use super::throttle::{Grant, Lane, LaneKey, Plan};
+use super::throttle::{Lane, LaneKey, Plan, later};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::Source;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use lane::{Arrival, Ears, Way};
 use outcome::{Meaning, meaning};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
+use place::{Agenda, Place};
 use plan::{Laid, LaneName};
 use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
@@ -68,26 +71,13 @@ impl Default for Settings {
     }
 }
 
-/// A lane with its lock.
-#[derive(Debug)]
-struct Place {
-    /// When something is to be done there, in microseconds since 1970; read without the lock.
-    due: AtomicI64,
-    way: Mutex<Way>,
-}
-
-impl Place {
-    fn due(&self) -> i64 {
-        self.due.load(Ordering::Relaxed)
-    }
-}
-
 /// The gate.
 #[derive(Debug)]
 pub struct Gate {
     hasher: SipHasher13,
     settings: RwLock<Arc<Settings>>,
     laid: RwLock<Laid>,
+    agenda: Agenda,
     lanes: RwLock<HashMap<LaneKey, Arc<Place>>>,
     strangers: RwLock<HashMap<Box<str>, Arc<Place>>>,
     backlog: AtomicUsize,
@@ -114,6 +104,7 @@ impl Gate {
             hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
             settings: RwLock::default(),
             laid: RwLock::default(),
+            agenda: Agenda::default(),
             lanes: RwLock::default(),
             strangers: RwLock::default(),
             backlog: AtomicUsize::new(0),
@@ -221,17 +212,12 @@ impl Gate {
         }
     }
 
-    /// Whether an attempt at this recipient may go now, and through which lane. `provider` is who handles its
+    /// Why an attempt at this recipient has to wait; `None`, and it may go. `provider` is who handles its
     /// domain, where that is known.
-    pub fn look_up(
-        &self,
-        address: &Address,
-        provider: Option<&str>,
-        now: Timestamp,
-    ) -> (Passing, Option<LaneKey>) {
+    pub fn look_up(&self, address: &Address, provider: Option<&str>, now: Timestamp) -> Option<Hold> {
         let egress = Arc::clone(&self.settings.read());
         let Some(place) = self.place(provider, address.domain(), &egress.egress, now) else {
-            return (Passing::Go, None);
+            return None;
         };
         let mark = self.mark(address);
         let ears = self.ears(now);
@@ -241,23 +227,18 @@ impl Gate {
             self.unheard_since.store(now.as_second(), Ordering::Relaxed);
         }
         match passing {
-            Passing::Go => (passing, None),
-            Passing::Wait(..) => (passing, Some(way.key.clone())),
+            Passing::Go => None,
+            Passing::Wait(until, why) => Some(way.hold(until, why)),
         }
     }
 
-    /// What the lane to a provider may do now; `None` where nothing is known of it.
+    /// Why nothing may go to a provider now, whoever asks; `None` where something may. Costs no token.
     #[must_use]
-    pub fn grant(
-        &self,
-        provider: &str,
-        egress: &str,
-        now: Timestamp,
-    ) -> Option<(LaneKey, Option<Lane>, Grant)> {
+    pub fn held(&self, provider: &str, egress: &str, now: Timestamp) -> Option<Hold> {
         let place = self.lanes.read().get(&LaneName { provider, egress }).cloned()?;
         let mut way = place.way.lock();
-        let grant = way.grant(now).clone();
-        Some((way.key.clone(), way.lane.clone(), grant))
+        let (until, why) = way.shut(now)?;
+        Some(way.hold(until, why))
     }
 
     /// Hears what became of an attempt. Only what Postfix's log says of a message in its queue counts.
@@ -346,21 +327,24 @@ impl Gate {
         let mut old = stranger.way.lock();
         self.backlog.fetch_sub(old.backlog.len(), Ordering::Relaxed);
         self.with(&place, now, |way| way.adopt(&mut old, now));
+        self.agenda.set(&stranger, Timestamp::MAX);
     }
 
     /// The next message that may be handed back at `now`: of the lane that has been due longest.
     pub fn release(&self, now: Timestamp) -> Option<Release> {
         let ears = self.ears(now);
-        let limit = now.as_microsecond();
         loop {
-            let place = self.first().filter(|place| place.due() <= limit)?;
+            let place = self.agenda.first()?;
+            if place.due().is_none_or(|due| due > now) {
+                return None;
+            }
             let release = self.with(&place, now, |way| way.release(ears, now));
             if let Some(release) = release {
                 return Some(release);
             }
-            if place.due() <= limit {
+            if place.due().is_some_and(|due| due <= now) {
                 // Nothing went although it was due: it is looked at again when its time has moved on.
-                place.due.store(limit.saturating_add(1000), Ordering::Relaxed);
+                self.agenda.set(&place, later(now, 0.001));
             }
         }
     }
@@ -368,10 +352,7 @@ impl Gate {
     /// When [`Gate::release`] is to be asked again, if nothing happens before.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        let due = self.first()?.due();
-        Timestamp::from_microsecond(due)
-            .ok()
-            .filter(|_| due < Timestamp::MAX.as_microsecond())
+        self.agenda.first()?.due()
     }
 
     /// Postfix was not reached: the message waits as before.
@@ -389,14 +370,8 @@ impl Gate {
     #[must_use]
     pub fn waiting(&self, provider: &str, egress: &str) -> Option<(LaneKey, usize, Option<Timestamp>)> {
         let place = self.lanes.read().get(&LaneName { provider, egress }).cloned()?;
-        let due = place.due();
-        let next = Timestamp::from_microsecond(due).ok();
         let way = place.way.lock();
-        Some((
-            way.key.clone(),
-            way.backlog.len(),
-            next.filter(|_| due < Timestamp::MAX.as_microsecond()),
-        ))
+        Some((way.key.clone(), way.backlog.len(), place.due()))
     }
 
     /// How a lane stands.
@@ -491,14 +466,11 @@ impl Gate {
 
     fn found(&self, key: LaneKey, plan: Plan, now: Timestamp) -> Arc<Place> {
         let settings = Arc::clone(&self.settings.read());
-        Arc::new(Place {
-            due: AtomicI64::new(i64::MAX),
-            way: Mutex::new(Way::new(key, plan, &settings.streams, now)),
-        })
+        self.agenda.found(Way::new(key, plan, &settings.streams, now))
     }
 
     /// Does something to a lane, and keeps the total and its due time right.
-    fn with<T>(&self, place: &Place, now: Timestamp, act: impl FnOnce(&mut Way) -> T) -> T {
+    fn with<T>(&self, place: &Arc<Place>, now: Timestamp, act: impl FnOnce(&mut Way) -> T) -> T {
         let ears = self.ears(now);
         let mut way = place.way.lock();
         let before = way.backlog.len();
@@ -509,8 +481,7 @@ impl Gate {
         } else {
             self.backlog.fetch_sub(before - after, Ordering::Relaxed);
         }
-        let due = way.due(ears, now);
-        place.due.store(due.as_microsecond(), Ordering::Relaxed);
+        self.agenda.set(place, way.due(ears, now));
         result
     }
 
@@ -521,17 +492,6 @@ impl Gate {
                 self.with(&place, now, &act);
             }
         }
-    }
-
-    /// The lane that is due first.
-    fn first(&self) -> Option<Arc<Place>> {
-        let least = |all: &mut dyn Iterator<Item = &Arc<Place>>| all.min_by_key(|place| place.due()).cloned();
-        let lane = least(&mut self.lanes.read().values());
-        let stranger = least(&mut self.strangers.read().values());
-        [lane, stranger]
-            .into_iter()
-            .flatten()
-            .min_by_key(|place| place.due())
     }
 
     fn places(&self) -> impl Iterator<Item = Arc<Place>> {

@@ -11,9 +11,9 @@
 
 use super::decide::Record;
 use super::exchanger;
-use super::gate::{Gate, Passing, Why};
+use super::gate::{Gate, Hold, Why};
 use super::suppression::SuppressionId;
-use super::throttle::{Lane, LaneKey, Permit};
+use super::throttle::{Lane, LaneKey};
 use super::verdict::Cause;
 use crate::mail::address::{Address, AddressKey};
 use hashbrown::{HashMap, HashTable};
@@ -44,19 +44,6 @@ pub struct Entry {
     pub since: Timestamp,
     /// Until when, to the second; `None` is for good.
     pub expires: Option<Timestamp>,
-}
-
-/// A lane that mail has to wait for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Which.
-    pub lane: LaneKey,
-    /// Until when; `None` where that is not known.
-    pub until: Option<Timestamp>,
-    /// Why.
-    pub why: Why,
-    /// The rule whose signal held it, where one is known.
-    pub rule: Option<String>,
 }
 
 /// How much is known.
@@ -286,13 +273,7 @@ impl Memory {
     #[must_use]
     pub fn held(&self, domain: &str, egress: &str, now: Timestamp) -> Option<Hold> {
         let provider = self.provider_at(domain, now)?;
-        let (key, lane, grant) = self.gate.grant(&provider, egress, now)?;
-        let (until, why) = match grant.permit {
-            Permit::Held { until } => (Some(until), Why::Held),
-            Permit::Paused => (None, Why::Paused),
-            Permit::Open | Permit::Limited(_) => return None,
-        };
-        Some(hold(key, until, why, lane))
+        self.gate.held(&provider, egress, now)
     }
 
     /// The lane from `egress` to the domain's provider, where at least `most` recipients wait in it.
@@ -300,20 +281,19 @@ impl Memory {
     pub fn full(&self, domain: &str, egress: &str, most: usize, now: Timestamp) -> Option<Hold> {
         let provider = self.provider_at(domain, now)?;
         let (lane, waiting, next) = self.gate.waiting(&provider, egress)?;
-        (waiting >= most).then(|| hold(lane, next.filter(|next| *next > now), Why::Full, None))
+        (waiting >= most).then(|| Hold {
+            lane,
+            until: next.filter(|next| *next > now),
+            why: Why::Full,
+            rule: None,
+        })
     }
 
     /// Asks for one delivery attempt at the address: `None`, and it may go. What has to wait costs no token.
     #[must_use]
     pub fn attempt(&self, address: &Address, now: Timestamp) -> Option<Hold> {
         let provider = self.provider_at(address.domain(), now);
-        match self.gate.look_up(address, provider.as_deref(), now) {
-            (Passing::Wait(until, why), Some(key)) => {
-                let lane = self.gate.lane(&key);
-                Some(hold(key, until, why, lane))
-            }
-            _ => None,
-        }
+        self.gate.look_up(address, provider.as_deref(), now)
     }
 
     /// Hears what became of an attempt, after it was committed.
@@ -330,16 +310,6 @@ impl Memory {
     /// by bits in between.
     fn shard(&self, fingerprint: u64) -> &RwLock<HashTable<Slot>> {
         &self.suppressions[(fingerprint >> 40) as usize % SHARDS]
-    }
-}
-
-fn hold(lane: LaneKey, until: Option<Timestamp>, why: Why, learned: Option<Lane>) -> Hold {
-    let rule = learned.and_then(|lane| lane.evidence.rule);
-    Hold {
-        lane,
-        until,
-        why,
-        rule: rule.filter(|_| why == Why::Held),
     }
 }
 

@@ -27,6 +27,7 @@ const CACHE: u64 = 20_000;
 pub struct Dns {
     resolver: Arc<TokioResolver>,
     places: Arc<Semaphore>,
+    parallel: usize,
     timeout: Duration,
 }
 
@@ -61,8 +62,15 @@ impl Dns {
         Ok(Self {
             resolver: Arc::new(builder.build()?),
             places: Arc::new(Semaphore::new(settings.parallel.max(1))),
+            parallel: settings.parallel.max(1),
             timeout: settings.timeout.0,
         })
+    }
+
+    /// The most look-ups at once: more wait for their turn, and their time runs meanwhile.
+    #[must_use]
+    pub fn parallel(&self) -> usize {
+        self.parallel
     }
 
     /// The mail exchangers of a domain, and for how long that is true.

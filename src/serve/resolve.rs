@@ -83,7 +83,8 @@ impl Resolve {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                wanted = self.wanted.recv() => {
+                // No more than can be asked at once: the others wait in the channel, which is bounded.
+                wanted = self.wanted.recv(), if asking.len() < self.dns.parallel() => {
                     let Some(domain) = wanted else { return };
                     let known = self.memory.knows(&domain, clock::now());
                     if !known && asked.insert(domain.clone()) {

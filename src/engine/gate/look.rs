@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Whether an attempt may go now.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Passing {
+pub(super) enum Passing {
     /// It may.
     Go,
     /// Not before then (`None`: that is not known), for this reason.
@@ -19,6 +19,8 @@ pub enum Passing {
 pub enum Why {
     /// The provider asked us to.
     Held,
+    /// The day's share of a warm-up has gone.
+    WarmUp,
     /// An operator paused the lane.
     Paused,
     /// The lane's rate.
@@ -29,6 +31,19 @@ pub enum Why {
     UnderWay,
     /// As many wait as may (only said at injection).
     Full,
+}
+
+/// A lane that mail has to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Which.
+    pub lane: LaneKey,
+    /// Until when; `None` where that is not known.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub why: Why,
+    /// The rule whose signal held it, where one is known.
+    pub rule: Option<String>,
 }
 
 /// A message to hand back to Postfix.

@@ -7,8 +7,17 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Messages a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub struct Rate(u64);
+
+impl TryFrom<String> for Rate {
+    type Error = RateError;
+
+    fn try_from(text: String) -> Result<Self, RateError> {
+        text.parse()
+    }
+}
 
 /// The units: what they are called, and how many there are in a day.
 const UNITS: [(&str, u64); 3] = [("s", 86_400), ("min", 1440), ("h", 24)];
