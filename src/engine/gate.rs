@@ -216,9 +216,7 @@ impl Gate {
     /// domain, where that is known.
     pub fn look_up(&self, address: &Address, provider: Option<&str>, now: Timestamp) -> Option<Hold> {
         let egress = Arc::clone(&self.settings.read());
-        let Some(place) = self.place(provider, address.domain(), &egress.egress, now) else {
-            return None;
-        };
+        let place = self.place(provider, address.domain(), &egress.egress, now)?;
         let mark = self.mark(address);
         let ears = self.ears(now);
         let mut way = place.way.lock();

@@ -14,13 +14,13 @@
 //! window bounds connections, where the provider limits those. It needs ears: where the log is
 //! not read, or the store is down, outcomes are not heard, and the window is not kept.
 
+mod shut;
+
 use super::look::Passing;
 use super::stream::Streams;
-use super::{Hold, Look, Release, Why};
+use super::{Look, Release, Why};
 use crate::engine::backlog::{Backlog, Mark, Stream};
-use crate::engine::throttle::{
-    Bucket, Ceiling, Fair, Grant, Lane, LaneKey, Permit, Plan, State, later, plan,
-};
+use crate::engine::throttle::{Bucket, Fair, Grant, Lane, LaneKey, Permit, Plan, State, later, plan};
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -128,31 +128,6 @@ impl Way {
     pub fn set_plan(&mut self, plan: Plan, now: Timestamp) {
         self.plan = plan;
         self.renew(now);
-    }
-
-    /// What may be done at `now`, and why no more.
-    /// Until when, and why, nothing may go; `None` where something may.
-    pub fn shut(&mut self, now: Timestamp) -> Option<(Option<Timestamp>, Why)> {
-        self.refresh(now);
-        match self.grant.permit {
-            Permit::Held { until } => match self.grant.because {
-                Some(Ceiling::WarmUp { .. }) => Some((Some(until), Why::WarmUp)),
-                _ => Some((Some(until), Why::Held)),
-            },
-            Permit::Paused => Some((None, Why::Paused)),
-            Permit::Open | Permit::Limited(_) => None,
-        }
-    }
-
-    /// The lane as somebody meets it who has to wait.
-    pub fn hold(&self, until: Option<Timestamp>, why: Why) -> Hold {
-        let rule = self.lane.as_ref().filter(|_| why == Why::Held);
-        Hold {
-            lane: self.key.clone(),
-            until,
-            why,
-            rule: rule.and_then(|lane| lane.evidence.rule.clone()),
-        }
     }
 
     fn renew(&mut self, now: Timestamp) {
