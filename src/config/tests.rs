@@ -51,7 +51,7 @@ fn the_shipped_file_says_the_defaults() {
 fn errors_name_file_line_and_key() {
     assert_eq!(
         problem("[policy]\nlisen = \"127.0.0.1:1\"\n"),
-        "nixie.toml:2: [policy] lisen: unknown field `lisen`, expected `listen` or `on_hold`"
+        "nixie.toml:2: [policy] lisen: unknown field `lisen`, expected one of `listen`, `on_hold`, `max_backlog`"
     );
     assert!(
         problem("[store]\nurl = 5\n").starts_with("nixie.toml:2: [store] url: invalid type: integer `5`")
