@@ -88,6 +88,8 @@ named! {
         ProtocolError = "protocol_error",
         /// The recipient reported the mail as abuse.
         Complaint = "complaint",
+        /// The recipient wants no more mail of this kind. People and lists say so; no reply ever means it.
+        Unsubscribed = "unsubscribed",
         /// An automatic answer, no bounce.
         AutoReply = "auto_reply",
         /// It was delivered.
@@ -151,7 +153,8 @@ impl Cause {
             | C::MailboxDisabled
             | C::MailboxFull
             | C::MailboxUnavailable
-            | C::Complaint => Scope::Recipient,
+            | C::Complaint
+            | C::Unsubscribed => Scope::Recipient,
             C::DomainNotFound | C::RelayDenied => Scope::Domain,
             C::RateLimited
             | C::TooManyRecipients
@@ -194,7 +197,7 @@ impl Cause {
             C::AuthFailed | C::Blocklisted | C::PoorReputation => Remedy::Throttle,
             C::PolicyRejected | C::RoutingLoop if permanent => Remedy::FixSender,
             C::ContentRejected | C::MalformedMessage | C::MessageTooLarge => Remedy::FixMessage,
-            C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Remedy::None,
+            C::Unsubscribed | C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Remedy::None,
             _ => Remedy::Retry,
         }
     }
