@@ -243,11 +243,149 @@ fn an_import_names_bad_lines_and_can_be_run_twice() {
         "{}",
         err(&first)
     );
+    let rejected = std::fs::read_to_string(nixie.directory().join("dead.csv.rejected")).unwrap();
+    assert!(
+        rejected.lines().nth(1).is_some_and(|line| line.starts_with("4,")),
+        "{rejected}"
+    );
+    assert_eq!(rejected.lines().count(), 3);
     let second = nixie.run(&["suppress", "import", path]).unwrap();
     assert!(
         out(&second).contains("0 added, 2 suppressed already"),
         "{}",
         out(&second)
+    );
+}
+
+#[test]
+fn domains_patterns_and_streams_are_suppressed_by_hand() {
+    let nixie = nixie();
+    let run = |arguments: &[&str]| nixie.cli(&[&["suppress"], arguments].concat()).unwrap();
+    assert!(
+        run(&["add", "--domain", "Dead.example"]).contains("every address at dead.example is suppressed")
+    );
+    assert!(run(&["add", "--pattern", "test-*@shop.example", "--expires", "90d"]).contains("NX-2"));
+    assert!(
+        run(&[
+            "add",
+            "a@shop.example",
+            "--stream",
+            "default",
+            "--cause",
+            "complaint"
+        ])
+        .contains("NX-3")
+    );
+    let checked = run(&["check", "test-7@shop.example"]);
+    assert!(
+        checked.contains("every address like test-*@shop.example is suppressed"),
+        "{checked}"
+    );
+    assert!(run(&["check", "x@dead.example"]).contains("every address at dead.example"));
+    assert!(run(&["check", "x@sub.dead.example"]).contains("is not suppressed"));
+    let page = run(&["list", "--domain", "shop.example", "--json"]);
+    assert!(
+        page.contains("\"stream\": \"default\"") && page.contains("\"next\": null"),
+        "{page}"
+    );
+    let page = run(&["list", "--limit", "2", "--json"]);
+    assert!(page.contains("\"next\": \"NX-2\""), "{page}");
+    assert!(run(&["list", "--after", "NX-2", "--csv"]).contains("NX-3,a@shop.example,default,complaint,"));
+    assert!(
+        !run(&["list", "--until", "1d"]).contains("NX-"),
+        "nothing is that old"
+    );
+    assert!(run(&["list", "--source", "cli", "--since", "1h"]).contains("NX-3"));
+    for bad in [
+        &["suppress", "add"][..],
+        &["suppress", "add", "a@b.example", "--domain", "c.example"],
+        &["suppress", "add", "a@b.example", "--stream", "nosuch"],
+        &["suppress", "add", "a@b.example", "--expires", "2020-01-01"],
+        &["suppress", "add", "--pattern", "*@*"],
+    ] {
+        assert!(!nixie.run(bad).unwrap().status.success(), "{bad:?}");
+    }
+    assert!(run(&["remove", "--domain", "dead.example"]).contains("NX-1 is lifted"));
+}
+
+/// What one store exports another imports, and nothing is lost on the way.
+#[test]
+fn an_export_is_imported_as_it_was() {
+    let (nixie, other) = (nixie(), crate::nixie());
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
+    for name in [
+        "ses.csv",
+        "sendgrid_bounces.csv",
+        "sendgrid_blocks.csv",
+        "plain.txt",
+    ] {
+        let file = data.join(name);
+        let rejected = nixie.directory().join("rejected");
+        let arguments = [
+            "suppress",
+            "import",
+            file.to_str().unwrap(),
+            "--rejected",
+            rejected.to_str().unwrap(),
+        ];
+        let done = nixie.run(&arguments).unwrap();
+        assert!(out(&done).contains("added"), "{}{}", out(&done), err(&done));
+        let again = out(&nixie.run(&arguments).unwrap());
+        assert!(again.contains("0 added"), "{again}");
+    }
+    let blocks = nixie
+        .run(&[
+            "suppress",
+            "import",
+            data.join("sendgrid_blocks.csv").to_str().unwrap(),
+        ])
+        .unwrap();
+    assert!(out(&blocks).contains("2 skipped: a block"), "{}", out(&blocks));
+    nixie
+        .cli(&[
+            "suppress",
+            "add",
+            "--domain",
+            "gone.example",
+            "--stream",
+            "default",
+        ])
+        .unwrap();
+    nixie
+        .cli(&[
+            "suppress",
+            "add",
+            "--pattern",
+            "*@*.gone.example",
+            "--expires",
+            "2100-01-01",
+        ])
+        .unwrap();
+    let export = |nixie: &Nixie| nixie.cli(&["suppress", "export"]).unwrap();
+    let exported = export(&nixie);
+    assert!(exported.lines().count() >= 12, "{exported}");
+    let file = other.directory().join("all.csv");
+    std::fs::write(&file, &exported).unwrap();
+    let imported = other
+        .cli(&["suppress", "import", file.to_str().unwrap()])
+        .unwrap();
+    assert!(
+        imported.contains("read as nixie") && imported.contains(" 0 lines rejected"),
+        "{imported}"
+    );
+    let without_ids = |text: &str| -> Vec<String> {
+        let rest = |line: &str| line.split_once(',').map(|(_, rest)| rest.to_owned());
+        let mut lines: Vec<String> = text.lines().filter_map(rest).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(without_ids(&export(&other)), without_ids(&exported));
+    let lines = other
+        .cli(&["suppress", "export", "--json", "--cause", "complaint"])
+        .unwrap();
+    assert!(
+        lines.lines().count() == 1 && lines.contains("annoyed@example.com"),
+        "{lines}"
     );
 }
 

@@ -16,6 +16,7 @@ pub mod ask;
 pub mod check_config;
 pub mod classify;
 pub mod explain;
+pub mod export;
 pub mod import;
 pub mod ingest;
 pub mod postfix;
@@ -27,6 +28,7 @@ pub mod suppress;
 pub mod throttle;
 pub mod trace;
 mod walk;
+pub mod when;
 pub mod why;
 
 use crate::config::Settings;

@@ -16,12 +16,15 @@
 mod commit;
 pub mod contract;
 mod event;
+mod history;
 mod keep;
+mod operation;
 mod order;
 pub mod postgres;
 mod prove;
 mod query;
 mod row;
+mod selection;
 mod session;
 pub mod sqlite;
 mod suppression;
@@ -31,7 +34,7 @@ use crate::engine::decide::{Decision, Known};
 use crate::engine::suppression::{NewSuppression, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
+use contract::{Added, Batch, Change, Committed, Filter, History, Kept, Position, StoreError, Totals};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -163,7 +166,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn suppressions(&self, filter: &Filter) -> Result<Vec<Suppression>, StoreError> {
-        Ok(suppression::list(&mut self.reader().await?, filter).await?)
+        Ok(selection::page(&mut self.reader().await?, filter).await?)
     }
 
     /// The entry of a subject, even if it has expired.
@@ -249,6 +252,22 @@ impl Store {
         session.commit().await?;
         self.written(1, usize::from(removed.is_some())).await;
         Ok(removed)
+    }
+
+    /// What is stored about these subjects over time, of the changes the latest `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn story(&self, subjects: &[Subject], limit: u32) -> Result<History, StoreError> {
+        Ok(history::of(&mut self.reader().await?, subjects, limit).await?)
+    }
+
+    /// All entries about patterns, the expired ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn patterns(&self) -> Result<Vec<Suppression>, StoreError> {
+        Ok(history::patterns(&mut self.reader().await?).await?)
     }
 
     /// The changes after `sequence`, in order, at most `limit`. A lane and a domain come once, as they are now,
