@@ -389,6 +389,100 @@ fn an_export_is_imported_as_it_was() {
     );
 }
 
+/// An outage is undone, and the undoing too; and who asks why is told all of it.
+#[test]
+fn what_was_done_is_told_and_undone() {
+    let nixie = nixie();
+    let file = nixie.directory().join("mail.log");
+    let line = |id: &str, user: &str, second: u32, reply: &str| {
+        format!(
+            "2026-11-21T09:00:{second:02}+00:00 mta postfix/smtp[7]: {id}: to=<{user}@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+             delay=1, delays=0/0/0/1, dsn={}, status=bounced (host mx.x.example[192.0.2.1] said: 550 {reply} (in reply to RCPT TO command))\n",
+            &reply[..5]
+        )
+    };
+    let log = line("4A1B2C3D4E51", "one", 1, "5.1.1 no such user")
+        + &line("4A1B2C3D4E52", "two", 2, "5.1.1 no such user")
+        + &line("4A1B2C3D4E53", "three", 3, "5.7.1 spam");
+    std::fs::write(&file, log).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    nixie.cli(&["suppress", "add", "hand@x.example"]).unwrap();
+
+    let listed = nixie
+        .cli(&["suppress", "list", "--source", "rule", "--csv"])
+        .unwrap();
+    let rule = listed.lines().nth(1).unwrap().split("rule ").nth(1).unwrap();
+    let rule = rule.split(',').next().unwrap();
+    let dry = nixie.cli(&["undo", "--rule", rule]).unwrap();
+    assert!(
+        dry.contains("would lift 2,") && dry.contains("one@x.example"),
+        "{dry}"
+    );
+    assert!(dry.contains("--apply does it"), "{dry}");
+    let since = nixie
+        .cli(&[
+            "undo",
+            "--since",
+            "2026-11-21T09:00:02Z",
+            "--until",
+            "2026-11-21T10:00:00Z",
+        ])
+        .unwrap();
+    assert!(since.contains("would lift 1,"), "{since}");
+    let none = nixie.cli(&["undo", "--cause", "complaint", "--json"]).unwrap();
+    assert!(none.contains("\"lift\": 0"), "{none}");
+    assert!(
+        !nixie.run(&["undo", "--apply"]).unwrap().status.success(),
+        "undo what?"
+    );
+    assert!(
+        !nixie
+            .run(&["undo", "--operation", "77"])
+            .unwrap()
+            .status
+            .success()
+    );
+
+    let done = nixie
+        .cli(&["undo", "--rule", rule, "--reason", "an outage", "--apply"])
+        .unwrap();
+    assert!(
+        done.contains("2 lifted") && done.contains("undo --operation 1"),
+        "{done}"
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "list"])
+            .unwrap()
+            .contains("hand@x.example")
+    );
+    let why = nixie.cli(&["why", "One@x.example"]).unwrap();
+    let lines: Vec<&str> = why.lines().map(str::trim).collect();
+    assert_eq!(lines[0], "one@x.example is not suppressed", "{why}");
+    let story = ["failed", "suppressed", "lifted"];
+    for (line, what) in lines[1..].iter().zip(story) {
+        assert!(line.contains(what), "{why}");
+    }
+    assert!(lines[3].contains("operation 1: an outage"), "{why}");
+
+    let again = nixie
+        .cli(&["undo", "--operation", "1", "--apply", "--json"])
+        .unwrap();
+    assert!(again.contains("\"added\": 2"), "{again}");
+    let why = nixie.cli(&["why", "one@x.example", "--json"]).unwrap();
+    assert!(
+        why.contains("\"in_force\": true") && why.contains("\"what\": \"lifted\""),
+        "{why}"
+    );
+    assert!(
+        nixie
+            .cli(&["why", "nobody@x.example"])
+            .unwrap()
+            .contains("nothing is known")
+    );
+    assert!(nixie.cli(&["migrate"]).unwrap().contains("done"));
+}
+
 /// A backlog of every form: read once, and a second time without counting anything.
 #[test]
 fn an_ingest_can_be_run_twice() {

@@ -157,6 +157,19 @@ pub enum ChangeKind {
     Unknown,
 }
 
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number.
+    pub version: i64,
+    /// What it is about.
+    pub description: String,
+    /// Whether this version knows it: if not, a newer one has been here.
+    pub known: bool,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
 /// The number of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OperationId(pub i64);

@@ -24,6 +24,7 @@ pub mod postgres;
 mod prove;
 mod query;
 mod row;
+mod schema;
 mod selection;
 mod session;
 pub mod sqlite;

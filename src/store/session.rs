@@ -321,6 +321,11 @@ impl Session {
         }
     }
 
+    /// Whether the database is SQLite.
+    pub(super) fn is_sqlite(&self) -> bool {
+        matches!(self.connection, Connection::Sqlite(_))
+    }
+
     /// Opens a transaction that will write.
     pub(super) async fn begin(&mut self) -> Result<(), Fault> {
         self.writing = true;
