@@ -1,5 +1,9 @@
 //! Suppressions: addresses that must not be mailed, each with its cause, its author and its evidence.
 
+pub mod guard;
+pub mod strike;
+pub mod terms;
+
 use super::verdict::Cause;
 use crate::mail::address::AddressKey;
 use crate::mail::event::EventId;
