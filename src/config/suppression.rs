@@ -5,6 +5,8 @@
 //! read, with the cause that it was given for.
 
 use super::{ConfigError, Span};
+use crate::engine::answer::OnQuarantined;
+use crate::engine::suppression::AllowList;
 use crate::engine::suppression::guard::{CALM, Guard, LEAST_FAULTS};
 use crate::engine::suppression::terms::{Term, TermError, Terms};
 use jiff::SignedDuration;
@@ -139,17 +141,6 @@ pub struct GuardSettings {
     pub keep: Span,
 }
 
-/// What becomes of mail to a quarantined address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnQuarantined {
-    /// It goes on, as if nothing were known.
-    #[default]
-    Pass,
-    /// It waits in the queue.
-    Defer,
-}
-
 impl Default for GuardSettings {
     fn default() -> Self {
         let guard = Guard::default();
@@ -192,12 +183,16 @@ impl From<&GuardSettings> for Guard {
 impl GuardSettings {
     /// What types cannot say.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let spans = |least: u64, most: u64| Duration::from_secs(least * 3600)..=Duration::from_secs(most * 3600);
+        let spans =
+            |least: u64, most: u64| Duration::from_secs(least * 3600)..=Duration::from_secs(most * 3600);
         let table: [(&'static str, bool, String); 9] = [
             (
                 "[guard] min_answers",
                 self.min_answers >= self.min_faults,
-                format!("expected at least min_faults ({}), found {}", self.min_faults, self.min_answers),
+                format!(
+                    "expected at least min_faults ({}), found {}",
+                    self.min_faults, self.min_answers
+                ),
             ),
             (
                 "[guard] min_faults",
@@ -250,10 +245,18 @@ impl GuardSettings {
 }
 
 impl Suppression {
+    /// Who is never suppressed.
+    #[must_use]
+    pub fn allow_list(&self) -> AllowList {
+        AllowList::new(self.allow.iter().map(String::as_str))
+    }
+
     /// What types cannot say.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let wrong = |pattern: &&String| match pattern.rsplit_once('@') {
-            Some((local, domain)) => local.is_empty() || domain.is_empty() || pattern.contains(char::is_whitespace),
+            Some((local, domain)) => {
+                local.is_empty() || domain.is_empty() || pattern.contains(char::is_whitespace)
+            }
             None => true,
         };
         match self.allow.iter().find(wrong) {

@@ -88,6 +88,8 @@ named! {
         ProtocolError = "protocol_error",
         /// The recipient reported the mail as abuse.
         Complaint = "complaint",
+        /// The recipient asked for no more of it: said by people and imports, never by a server.
+        Unsubscribed = "unsubscribed",
         /// An automatic answer, no bounce.
         AutoReply = "auto_reply",
         /// It was delivered.
@@ -151,7 +153,8 @@ impl Cause {
             | C::MailboxDisabled
             | C::MailboxFull
             | C::MailboxUnavailable
-            | C::Complaint => Scope::Recipient,
+            | C::Complaint
+            | C::Unsubscribed => Scope::Recipient,
             C::DomainNotFound | C::RelayDenied => Scope::Domain,
             C::RateLimited
             | C::TooManyRecipients
@@ -165,6 +168,12 @@ impl Cause {
             C::NetworkError | C::DnsFailure | C::Expired => Scope::Network,
             C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Scope::None,
         }
+    }
+
+    /// Whether a suppression for it is about one stream, where streams are told apart, and not about all mail.
+    #[must_use]
+    pub fn is_per_stream(self) -> bool {
+        matches!(self, Self::Complaint | Self::Unsubscribed)
     }
 
     /// What should come of a failure of this cause. A temporary one never suppresses: it is retried,
@@ -194,7 +203,7 @@ impl Cause {
             C::AuthFailed | C::Blocklisted | C::PoorReputation => Remedy::Throttle,
             C::PolicyRejected | C::RoutingLoop if permanent => Remedy::FixSender,
             C::ContentRejected | C::MalformedMessage | C::MessageTooLarge => Remedy::FixMessage,
-            C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Remedy::None,
+            C::Unsubscribed | C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Remedy::None,
             _ => Remedy::Retry,
         }
     }

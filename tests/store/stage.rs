@@ -10,17 +10,17 @@ use nixie::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use nixie::mail::reply::Reply;
 use nixie::store::Store;
 use nixie::store::contract::{Batch, Change, ChangeKind, Committed, Position};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub const POLICY: Policy = Policy {
-    local_part: LocalPart::Fold,
+pub static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy {
     limits: Limits {
         default_hold: Duration::from_secs(60),
         max_hold: Duration::from_secs(3600),
     },
-};
+    ..Policy::default()
+});
 
 /// A store of its own for one test; it can be opened any number of times.
 pub struct Stage {
@@ -191,7 +191,7 @@ pub fn decided(batch: &Batch) -> impl Fn(&Known) -> Decision + Send + Sync {
         .unwrap_or_default();
     move |known| {
         let now = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
-        decide::decide(&records, known, POLICY, &|_| None, now)
+        decide::decide(&records, known, &POLICY, &|_| None, now)
     }
 }
 

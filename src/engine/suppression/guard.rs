@@ -32,6 +32,7 @@
 use super::super::verdict::named;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// An incident ends when the last full hours are no more surprising than this: one in twenty.
 pub const CALM: f64 = 3.0;
@@ -185,6 +186,21 @@ pub fn begins(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or(Timestamp::MAX)
 }
 
+impl Site {
+    /// A site of this name; of a longer one, the first [`Site::OCTETS`] octets.
+    #[must_use]
+    pub fn new(kind: Kind, name: &str) -> Self {
+        let name = &name[..name.floor_char_boundary(Self::OCTETS)];
+        Self {
+            kind,
+            name: name.into(),
+        }
+    }
+
+    /// No name is longer.
+    pub const OCTETS: usize = 255;
+}
+
 impl Census {
     /// Both together.
     #[must_use]
@@ -221,6 +237,30 @@ impl Incident {
     #[must_use]
     pub fn covers(&self, at: Timestamp) -> bool {
         self.began <= at && self.ended.is_none_or(|(end, _)| at <= end)
+    }
+}
+
+/// What happened, in a sentence.
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name, census) = (self.site.kind, &self.site.name, self.census);
+        match (kind, &**name) {
+            (Kind::Provider, "") => f.write_str("without any server's answer, ")?,
+            _ => write!(f, "{kind} {name}: ")?,
+        }
+        match self.ended {
+            None => write!(
+                f,
+                "{} of {} recipients refused for good since {}, where {:.1} % are normal; what is said of \
+                 recipients there is not believed until it is over",
+                census.faults,
+                census.answers,
+                self.began.strftime("%F %R"),
+                self.baseline * 100.0
+            ),
+            Some((at, End::Normal)) => write!(f, "since {} it is the new normal", at.strftime("%F %R")),
+            Some((at, _)) => write!(f, "over since {}", at.strftime("%F %R")),
+        }
     }
 }
 

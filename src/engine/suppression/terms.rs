@@ -14,6 +14,7 @@
 //! is open to doubt (remedy `suppress_if_repeated`) never suppresses alone: where one strike would do, it takes
 //! [`DOUBTFUL`]. On failure: terms outside the ranges below are refused, with what was expected and found.
 
+use super::full_hour;
 use crate::engine::verdict::{Cause, Scope};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -227,14 +228,6 @@ impl Term {
     }
 }
 
-/// A time on the next full hour, unless it is on one.
-#[must_use]
-pub fn full_hour(at: Timestamp) -> Timestamp {
-    let second = at.as_second();
-    let hour = second.div_euclid(3600) + i64::from(second.rem_euclid(3600) > 0 || at.subsec_nanosecond() > 0);
-    Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or(at)
-}
-
 impl Default for Terms {
     fn default() -> Self {
         let causes = Cause::ALL.iter().filter(|cause| can_suppress(**cause));
@@ -363,20 +356,6 @@ mod tests {
             (full.next(None), full.next(Some(2)), Term::HARD.next(Some(2))),
             (1, 3, 1)
         );
-    }
-
-    #[test]
-    fn full_hours_are_rounded_up() {
-        let nearly = Timestamp::from_nanosecond(1).unwrap();
-        for (given, expected) in [
-            (at(0), 0),
-            (at(1), 3600),
-            (at(3600), 3600),
-            (nearly, 3600),
-            (at(-1), 0),
-        ] {
-            assert_eq!(full_hour(given), at(expected), "{given}");
-        }
     }
 
     #[test]
