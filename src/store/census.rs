@@ -1,7 +1,8 @@
 //! The census of who answered what, and the incidents that it shows.
 //!
 //! Deliveries must stay cheap. A provider's hours are always counted, and there are few. A domain's hour is
-//! counted from its first fault on: deliveries add to rows that are there, and begin none.
+//! counted from its first fault on, and always while an incident lasts there: other deliveries add to rows that are
+//! there, and begin none.
 
 use super::keep::write;
 use super::row::{self, micros};
@@ -186,9 +187,14 @@ fn census(row: &Row, first: usize) -> Result<Census, Fault> {
 }
 
 /// Adds a batch's counts.
-pub(super) async fn keep(session: &mut Session, tallies: &Tallies) -> Result<(), Fault> {
+pub(super) async fn keep(
+    session: &mut Session,
+    tallies: &Tallies,
+    incidents: &[Incident],
+) -> Result<(), Fault> {
     let suspects = suspects(tallies);
-    let begins = |site: &Site| site.kind == Kind::Provider || suspects.contains(site);
+    let open: BTreeSet<&Site> = open_sites(incidents).collect();
+    let begins = |site: &Site| site.kind == Kind::Provider || suspects.contains(site) || open.contains(site);
     let (begun, added): (Vec<_>, Vec<_>) = tallies.iter().partition(|((site, _), _)| begins(site));
     let rows = |tallies: &[(&(Site, i64), &crate::engine::decide::Tally)]| {
         let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);

@@ -67,7 +67,7 @@ where
     keep::events(session, records, &known, &decision.trust, now, &mut totals).await?;
     prove::keep(session, records, &decision, &known.proven).await?;
     strike::keep(session, &decision).await?;
-    census::keep(session, &decision.census).await?;
+    census::keep(session, &decision.census, &known.incidents).await?;
     let incidents = census::turn(session, &decision).await?;
     keep::count(session, records, &known, &mut totals).await?;
     keep::unread(session, batch, &mut totals).await?;

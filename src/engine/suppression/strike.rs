@@ -67,7 +67,7 @@ pub fn count(term: &Term, doubtful: bool, before: &[Strike], new: Strike) -> Cou
 
 /// How many of the strikes count: of those within the window up to the latest, as many as can be the gap apart. To
 /// take each that is far enough from the last one taken, from the earliest on, takes as many as any choice can.
-fn counted(term: &Term, all: &mut Vec<Strike>) -> u32 {
+fn counted(term: &Term, all: &mut [Strike]) -> u32 {
     all.sort_unstable();
     let Some(latest) = all.last().copied() else {
         return 0;
@@ -117,7 +117,9 @@ mod tests {
 
     #[test]
     fn strikes_add_up_as_their_causes_say() {
-        let table: [(Cause, bool, &[i64], &[(bool, u32)]); 9] = [
+        // cause, doubtful, hours of the evidence, and what is said each time
+        type Story = (Cause, bool, &'static [i64], &'static [(bool, u32)]);
+        let table: [Story; 9] = [
             (Cause::UserUnknown, false, &[0], &[(true, 1)]),
             // doubtful evidence takes a second day
             (
