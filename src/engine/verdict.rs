@@ -88,7 +88,7 @@ named! {
         ProtocolError = "protocol_error",
         /// The recipient reported the mail as abuse.
         Complaint = "complaint",
-        /// The recipient asked for no more of it: said by people and imports, never by a server.
+        /// The recipient wants no more mail of this kind. People and lists say so; no reply ever means it.
         Unsubscribed = "unsubscribed",
         /// An automatic answer, no bounce.
         AutoReply = "auto_reply",

@@ -36,7 +36,7 @@ pub fn cause(cause: Cause) -> &'static str {
         Cause::Expired => "The mail grew too old before anybody took it.",
         Cause::ProtocolError => "The two servers misunderstand each other.",
         Cause::Complaint => "The recipient reported the mail as abuse.",
-        Cause::Unsubscribed => "The recipient asked for no more of it.",
+        Cause::Unsubscribed => "The recipient wants no more mail of this kind.",
         Cause::AutoReply => "An automatic answer, which is no bounce.",
         Cause::Delivered => "It was delivered.",
         Cause::Delayed => "It is late, and may still arrive.",
@@ -239,8 +239,7 @@ pub fn advice(cause: Cause, sub_cause: Option<&str>) -> &'static str {
             "Check what stands between Postfix and the server: a firewall that meddles with SMTP?"
         }
         Cause::Complaint => "Stop mailing the address, and make it easier to unsubscribe.",
-        Cause::Unsubscribed => "Take the address off the list.",
-        Cause::AutoReply | Cause::Delivered | Cause::Delayed => "Nothing.",
+        Cause::Unsubscribed | Cause::AutoReply | Cause::Delivered | Cause::Delayed => "Nothing.",
         Cause::Unknown => "Read the reply; write a rule for it if it comes often (config/rules shows how).",
     })
 }
