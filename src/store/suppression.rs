@@ -124,7 +124,7 @@ pub(super) fn total(inserted: &Inserted, totals: &mut Totals) {
 }
 
 /// The kind of the totals of suppressions.
-const KIND: &str = "suppression";
+pub(super) const KIND: &str = "suppression";
 
 /// Appends new entries to the change feed, with the numbers from `first`. Their columns are sent once more, which
 /// costs less than having the database look them up.
@@ -161,7 +161,7 @@ pub(super) async fn announce(
 }
 
 /// The feed's name of an entry of this standing.
-fn kind_of(standing: Standing) -> &'static str {
+pub(super) fn kind_of(standing: Standing) -> &'static str {
     match standing {
         Standing::InForce => row::SUPPRESSED,
         Standing::Quarantined => row::QUARANTINED,
@@ -284,7 +284,7 @@ pub(super) async fn list(session: &mut Session, filter: &Filter) -> Result<Vec<S
 }
 
 /// A text as a `LIKE` pattern that matches nothing else.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     text.replace('!', "!!")
         .replace('%', "!%")
         .replace('_', "!_")

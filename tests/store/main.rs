@@ -10,11 +10,13 @@ mod place;
 mod race;
 mod server;
 mod stage;
+mod strike;
 mod suppression;
 
 use event::*;
 use order::*;
 use race::*;
+use strike::*;
 use suppression::*;
 
 /// Each test of the contract over each store.
@@ -67,4 +69,14 @@ contract!(
     who_ordered_what_stays,
     a_lane_is_cleared_and_what_it_was_stays,
     lanes_and_domains_are_in_the_feed,
+    strikes_add_up_over_days,
+    a_strike_a_day_however_many_tell,
+    a_delivery_clears_and_lifts,
+    what_stands_for_good_survives_deliveries,
+    a_domain_falls_by_three_days,
+    complaints_are_about_their_stream,
+    further_entries_stand_longer,
+    an_incident_quarantines_and_lets_go,
+    a_late_report_tells_of_its_incident,
+    time_settles_the_rest,
 );
