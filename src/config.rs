@@ -7,9 +7,11 @@
 
 pub mod listen;
 pub mod section;
+pub mod suppression;
 pub mod warm_up;
 
 pub use section::*;
+pub use suppression::{Alert, GuardSettings, Suppression};
 pub use warm_up::WarmUp;
 
 use listen::ListenAddress;
@@ -59,6 +61,12 @@ pub struct Settings {
     pub address: AddressSettings,
     /// `[throttle]`
     pub throttle: Throttle,
+    /// `[suppression]`
+    pub suppression: Suppression,
+    /// `[guard]`
+    pub guard: GuardSettings,
+    /// `[alert]`
+    pub alert: Alert,
     /// `[dns]`
     pub dns: Dns,
     /// `[release]`
@@ -185,6 +193,9 @@ impl Settings {
                 "expected 0s < default_hold ≤ max_hold".into(),
             );
         }
+        self.suppression.validate()?;
+        self.guard.validate()?;
+        self.alert.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -278,6 +289,7 @@ impl Settings {
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
             ("[release]", self.release != new.release),
+            ("[alert]", self.alert != new.alert),
             ("[trace]", self.trace != new.trace),
         ];
         fixed

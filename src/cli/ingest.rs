@@ -11,6 +11,7 @@ use crate::engine::memory::Memory;
 use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope};
 use crate::postfix::log::{Calendar, Joiner, Line, decode};
+use crate::serve::alert::Alarm;
 use crate::serve::keeper::{Handle, Intake, KeepError, Keeper, KeeperCounters};
 use crate::serve::release::Bell;
 use crate::store::Store;
@@ -72,6 +73,7 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
         bench,
         Arc::clone(&counters),
         Bell::default(),
+        Alarm::default(),
     );
     let keeper = tokio::spawn(keeper.run());
     let total = files

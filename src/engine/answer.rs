@@ -43,6 +43,17 @@ pub enum OnHeld {
     Defer,
 }
 
+/// What the hooks say about a recipient whose entry is in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnQuarantined {
+    /// Mail passes: what comes of it shows whether the entry is right.
+    #[default]
+    Pass,
+    /// Mail is put off until that is known.
+    Defer,
+}
+
 /// What the hooks say before memory is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,12 @@
 //! Suppressions: whom not to mail, each with its cause, its author and its evidence.
 
+pub mod allow;
+pub mod guard;
+pub mod strike;
 pub mod subject;
+pub mod terms;
 
+pub use allow::AllowList;
 pub use subject::{Subject, Target};
 
 use super::verdict::Cause;

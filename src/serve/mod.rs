@@ -8,6 +8,7 @@
 //! same; hooks answer from memory and intakes have their senders keep the mail.
 
 pub mod accept;
+pub mod alert;
 pub mod dns;
 pub mod feed;
 pub mod hook;
@@ -35,6 +36,7 @@ use crate::engine::provider::{Provider, Providers};
 use crate::engine::rule::RuleSet;
 use crate::store::Store;
 use accept::AsyncListener;
+use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
@@ -107,6 +109,10 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let policy = Policy {
         local_part: settings.address.local_part,
         limits: (&settings.throttle).into(),
+        terms: settings.suppression.terms.0.clone(),
+        guard: (&settings.guard).into(),
+        streams: Streams::new(settings.stream.iter().map(Into::into).collect()),
+        allow: settings.suppression.allow_list(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
@@ -266,16 +272,22 @@ impl Daemon {
         set_gate(memory.gate(), &settings, &bench.read());
         let counters = Arc::new(KeeperCounters::default());
         let release_counters = Arc::new(ReleaseCounters::default());
+        let alert_counters = Arc::new(AlertCounters::default());
+        let (alarm, poster) = Alarm::new(&settings.alert, Arc::clone(&alert_counters))?;
         let (keeper, handle) = Keeper::new(
             store.clone(),
             Arc::clone(&memory),
             Arc::clone(&bench),
             Arc::clone(&counters),
             bell.clone(),
+            alarm,
         );
         let keeper = tokio::spawn(keeper.run());
         let (stop_intakes, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (mut intakes, mut rest) = (JoinSet::new(), JoinSet::new());
+        if let Some(poster) = poster {
+            rest.spawn(poster.run(stop_rest.clone()));
+        }
         let (migrated, schema) = watch::channel(false);
         let (loaded, mut is_loaded) = watch::channel(false);
         rest.spawn(feed::follow(
@@ -348,6 +360,7 @@ impl Daemon {
                 store: store.clone(),
                 hooks: Arc::clone(&hooks),
                 keeper: counters,
+                alerts: alert_counters,
                 release: release_counters,
                 lmtp: lmtp_counters,
                 log: log_counters,

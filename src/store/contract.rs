@@ -1,6 +1,7 @@
 //! The contract of the stores: the types that cross it.
 
 use crate::engine::decide::Record;
+use crate::engine::suppression::guard::{Guard, Incident};
 use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
@@ -47,6 +48,8 @@ pub struct Batch {
     pub unread: Vec<Unread>,
     /// How far the intakes stand when all of this is kept.
     pub positions: Vec<Position>,
+    /// What the census is asked for.
+    pub guard: Guard,
 }
 
 /// What a commit did.
@@ -56,6 +59,12 @@ pub struct Committed {
     pub fresh: Vec<bool>,
     /// The suppressions written, with their numbers.
     pub suppressed: Vec<Suppression>,
+    /// The entries that have another standing than before.
+    pub changed: Vec<Suppression>,
+    /// The entries that were lifted.
+    pub lifted: Vec<Suppression>,
+    /// The incidents that began or ended.
+    pub incidents: Vec<Incident>,
     /// The lanes written.
     pub lanes: Vec<(LaneKey, Lane)>,
     /// The domains written, as (domain, provider).
@@ -308,6 +317,17 @@ pub struct Totals {
     pub outcomes: Vec<(String, u64)>,
     /// Messages that could not be read.
     pub unread: u64,
+}
+
+/// What was settled without new evidence.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// Quarantined entries that nothing confirmed in time, and that are gone.
+    pub lifted: Vec<Suppression>,
+    /// Incidents that ended.
+    pub incidents: Vec<Incident>,
+    /// The greatest number in the change feed that it took; 0 where it changed nothing there.
+    pub sequence: i64,
 }
 
 /// Why the store could not do as asked.

@@ -13,6 +13,7 @@
 //! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
 //! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
 
+mod census;
 mod commit;
 pub mod contract;
 mod event;
@@ -28,14 +29,19 @@ mod schema;
 mod selection;
 mod session;
 pub mod sqlite;
+mod strike;
 mod suppression;
 
 use crate::clock;
-use crate::engine::decide::{Decision, Known};
+use crate::engine::decide::{Decision, Known, Policy};
+use crate::engine::suppression::guard::Incident;
 use crate::engine::suppression::{NewSuppression, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Committed, Filter, History, Kept, Position, StoreError, Totals};
+use contract::{
+    Added, Batch, Change, Committed, Filter, History, Kept, Position, Settled, StoreError, Totals,
+};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -329,6 +335,54 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn events_of(&self, address: &AddressKey, limit: u32) -> Result<Vec<Kept>, StoreError> {
         Ok(event::of(&mut self.reader().await?, address, limit).await?)
+    }
+
+    /// Settles what only time can: ends incidents of those who fell silent, drops what nothing confirmed, and lets go
+    /// of strikes and counts that are too old to matter. At most 1,000 entries at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn settle(&self, policy: &Policy, now: Timestamp) -> Result<Settled, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_settle(policy, now).await {
+                Ok(settled) => return Ok(settled),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_settle(&self, policy: &Policy, now: Timestamp) -> Result<Settled, Fault> {
+        let mut session = self.begin().await?;
+        let settled = strike::settle(&mut session, policy, now).await?;
+        session.commit().await?;
+        self.written(settled.lifted.len(), usize::from(settled.sequence > 0))
+            .await;
+        Ok(settled)
+    }
+
+    /// The incidents that last or ended since then, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn incidents(&self, since: Timestamp) -> Result<Vec<Incident>, StoreError> {
+        Ok(census::incidents(&mut self.reader().await?, since).await?)
+    }
+
+    /// How many entries are in quarantine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn quarantined(&self) -> Result<u64, StoreError> {
+        Ok(strike::quarantined(&mut self.reader().await?).await?)
+    }
+
+    /// The strikes that stand against a subject, by cause, the earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn strikes(&self, subject: &Subject) -> Result<Vec<(Cause, Timestamp)>, StoreError> {
+        Ok(strike::of(&mut self.reader().await?, subject).await?)
     }
 
     /// Whether the store answers and has its schema.

@@ -125,7 +125,7 @@ pub(super) fn total(inserted: &Inserted, totals: &mut Totals) {
 }
 
 /// The kind of the totals of suppressions.
-const KIND: &str = "suppression";
+pub(super) const KIND: &str = "suppression";
 
 /// Appends new entries to the change feed, with the numbers from `first`. Their columns are sent once more, which
 /// costs less than having the database look them up.
@@ -162,7 +162,7 @@ pub(super) async fn announce(
 }
 
 /// The feed's name of an entry of this standing.
-fn kind_of(standing: Standing) -> &'static str {
+pub(super) fn kind_of(standing: Standing) -> &'static str {
     match standing {
         Standing::InForce => row::SUPPRESSED,
         Standing::Quarantined => row::QUARANTINED,

@@ -11,12 +11,14 @@ mod place;
 mod race;
 mod server;
 mod stage;
+mod strike;
 mod suppression;
 
 use event::*;
 use operation::*;
 use order::*;
 use race::*;
+use strike::*;
 use suppression::*;
 
 /// Each test of the contract over each store.
@@ -74,4 +76,14 @@ contract!(
     a_large_operation_is_one_transaction,
     lists_are_filtered_by_source_stream_and_standing,
     the_schema_tells_its_steps,
+    strikes_add_up_over_days,
+    a_strike_a_day_however_many_tell,
+    a_delivery_clears_and_lifts,
+    what_stands_for_good_survives_deliveries,
+    a_domain_falls_by_three_days,
+    complaints_are_about_their_stream,
+    further_entries_stand_longer,
+    an_incident_quarantines_and_lets_go,
+    a_late_report_tells_of_its_incident,
+    time_settles_the_rest,
 );
