@@ -120,8 +120,8 @@ fn batches() -> Result<Vec<Batch>> {
             };
             Ok(Batch {
                 records: records?,
-                unread: Vec::new(),
                 positions: vec![position],
+                ..Batch::default()
             })
         })
         .collect()

@@ -483,6 +483,73 @@ fn what_was_done_is_told_and_undone() {
     assert!(nixie.cli(&["migrate"]).unwrap().contains("done"));
 }
 
+/// Rules that were wrong are put right, and what they did with them.
+#[test]
+fn kept_replies_are_judged_again() {
+    let nixie = nixie();
+    let line = |n: u32, reply: &str| {
+        format!(
+            "2026-11-21T09:00:{n:02}+00:00 mta postfix/smtp[7]: 4A1B2C3D4E5{n}: to=<user{n}@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+             delay=1, delays=0/0/0/1, dsn=5.7.1, status=bounced (host mx.x.example[192.0.2.1] said: {reply} (in reply to RCPT TO command))\n"
+        )
+    };
+    let log = line(1, "550 5.7.1 wombat moved out")
+        + &line(2, "550 5.1.1 no such user, says the numbat")
+        + &line(3, "550 5.1.1 no such user");
+    let file = nixie.directory().join("mail.log");
+    std::fs::write(&file, log).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    let same = nixie.cli(&["replay", "--since", "2026-11-01"]).unwrap();
+    assert!(
+        same.contains("3 kept replies") && same.contains("would add 0, would lift 0"),
+        "{same}"
+    );
+
+    let rules = nixie.directory().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    let rule = "[[rule]]\nid = \"our.wombat\"\ntext = 'wombat moved out'\ncause = \"user_unknown\"\nexamples = [\"550 wombat moved out\"]\n\n\
+                [[rule]]\nid = \"our.numbat\"\ntext = 'says the numbat'\ncause = \"content_rejected\"\nexamples = [\"550 says the numbat\"]\n";
+    std::fs::write(rules.join("our.toml"), rule).unwrap();
+    let csv = nixie.directory().join("replay.csv");
+    let arguments = [
+        "replay",
+        "--since",
+        "2026-11-01",
+        "--rules",
+        rules.to_str().unwrap(),
+    ];
+    let dry = nixie
+        .cli(&[&arguments[..], &["--csv", csv.to_str().unwrap()]].concat())
+        .unwrap();
+    assert!(
+        dry.contains("would add 1, would lift 1") && dry.contains("nothing was changed"),
+        "{dry}"
+    );
+    let csv = std::fs::read_to_string(&csv).unwrap();
+    let lines: Vec<&str> = csv.lines().skip(1).collect();
+    assert!(
+        lines[0].starts_with("add,user1@x.example,user_unknown,rule our.wombat,"),
+        "{csv}"
+    );
+    assert!(lines[1].starts_with("lift,user2@x.example,"), "{csv}");
+
+    let before = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(
+        before.contains("user2@") && !before.contains("user1@"),
+        "{before}"
+    );
+    let done = nixie.cli(&[&arguments[..], &["--apply"]].concat()).unwrap();
+    assert!(done.contains("1 added, 1 lifted"), "{done}");
+    let after = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(
+        after.contains("user1@") && !after.contains("user2@") && after.contains("user3@"),
+        "{after}"
+    );
+    nixie.cli(&["undo", "--operation", "1", "--apply"]).unwrap();
+    let back = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(!back.contains("user1@") && back.contains("user2@"), "{back}");
+}
+
 /// A backlog of every form: read once, and a second time without counting anything.
 #[test]
 fn an_ingest_can_be_run_twice() {

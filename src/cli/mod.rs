@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod migrate;
 pub mod postfix;
 pub mod providers;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod status;
@@ -86,6 +87,8 @@ pub enum Command {
     Why(why::WhyArguments),
     /// Lift what a rule, a provider or a time caused, or take an operation back; a dry run first
     Undo(undo::UndoArguments),
+    /// Judge kept replies again, and show who would be suppressed and who no more
+    Replay(replay::ReplayArguments),
     /// Show the steps of the store's schema, and run those that are missing
     Migrate(migrate::MigrateArguments),
     /// Try the throttle against models of providers, and compare it with other policies
@@ -159,6 +162,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Throttle(command) => throttle::run(command, &settings).await,
             Command::Why(options) => why::run(options, &settings).await,
             Command::Undo(options) => undo::run(options, &settings).await,
+            Command::Replay(options) => replay::run(options, &settings).await,
             Command::Migrate(options) => migrate::run(options, &settings).await,
             Command::Status => status::run(&settings).await,
             Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {

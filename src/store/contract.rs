@@ -6,8 +6,9 @@ use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
 use crate::engine::trust::Trust;
-use crate::engine::verdict::Cause;
-use crate::mail::event::{EventId, Outcome};
+use crate::engine::verdict::{Cause, Verdict};
+use crate::mail::address::AddressKey;
+use crate::mail::event::{Event, EventId, Outcome};
 use crate::mail::reply::Reply;
 use jiff::Timestamp;
 
@@ -295,6 +296,25 @@ pub struct Kept {
     pub repeat_of: Option<EventId>,
     /// What was said.
     pub reply: Reply,
+}
+
+/// An event as it was kept, with all that judging it again takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retold {
+    /// What happened.
+    pub event: Event,
+    /// The key of the address that was mailed.
+    pub mailed: AddressKey,
+    /// What was made of it.
+    pub verdict: Verdict,
+    /// The provider that it was counted at.
+    pub provider: Option<String>,
+    /// How sure we are.
+    pub trust: Trust,
+    /// Whether another event told the same failure before.
+    pub is_repeat: bool,
+    /// Whether all is known that the verdict rests on. Older versions did not keep which command was answered.
+    pub is_whole: bool,
 }
 
 /// What came of adding entries.

@@ -24,6 +24,7 @@ mod order;
 pub mod postgres;
 mod prove;
 mod query;
+mod retell;
 mod row;
 mod schema;
 mod selection;

@@ -98,6 +98,44 @@ impl Store {
         Ok(revised)
     }
 
+    /// Begins an operation, lifts entries and writes others: all of it in one transaction. See [`Store::revise`].
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Refused`]: nothing was changed.
+    pub async fn operate(
+        &self,
+        by: By<'_>,
+        what: &str,
+        lift: &[SuppressionId],
+        add: &[NewSuppression],
+        now: Timestamp,
+    ) -> Result<(OperationId, Revised), StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_operate(by, what, lift, add, now).await {
+                Ok(done) => return Ok(done),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_operate(
+        &self,
+        by: By<'_>,
+        what: &str,
+        lift: &[SuppressionId],
+        add: &[NewSuppression],
+        now: Timestamp,
+    ) -> Result<(OperationId, Revised), Fault> {
+        let mut session = self.begin().await?;
+        let operation = begin(&mut session, by, what, now).await?;
+        let revised = revise(&mut session, operation, by, lift, add, now).await?;
+        session.commit().await?;
+        let changes = usize::try_from(revised.lifted + revised.added).unwrap_or(usize::MAX);
+        self.written(lift.len() + add.len(), changes).await;
+        Ok((operation, revised))
+    }
+
     /// Which of these subjects have an entry, expired or not.
     ///
     /// # Errors

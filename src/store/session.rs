@@ -68,6 +68,7 @@ pub(super) enum Args {
 pub(super) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
+    Octets(Vec<u8>),
 }
 
 /// A table that the caller brings, column by column.
@@ -247,6 +248,7 @@ fn bind_sqlite(mut query: SqliteQuery, args: Args) -> SqliteQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
             query
@@ -271,6 +273,7 @@ fn bind_postgres(mut query: PostgresQuery, args: Args) -> PostgresQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
         }
