@@ -84,7 +84,7 @@ pub async fn run(options: &ReplayArguments, settings: &Settings) -> anyhow::Resu
     }
     if options.apply {
         apply(&store, options, &difference, since, now, to_output).await?;
-    } else if !to_output && !(difference.added.is_empty() && difference.lifted.is_empty()) {
+    } else if !(to_output || difference.added.is_empty() && difference.lifted.is_empty()) {
         say!("\nnothing was changed: --apply does it");
     }
     Ok(ExitCode::SUCCESS)
