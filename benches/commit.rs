@@ -150,14 +150,12 @@ fn record(n: usize) -> Result<Record> {
 fn entries() -> Result<Vec<NewSuppression>> {
     (0..ENTRIES)
         .map(|n| {
+            let address = Address::parse(&format!("dead{n}@domain{}.example", n % 997))?;
+            let subject = address.key(LocalPart::Fold).into();
             Ok(NewSuppression {
-                address: Address::parse(&format!("dead{n}@domain{}.example", n % 997))?.key(LocalPart::Fold),
-                cause: Cause::UserUnknown,
-                since: start(),
-                expires: None,
                 author: "import dead.csv".into(),
                 reason: "imported".into(),
-                event: None,
+                ..NewSuppression::new(subject, Cause::UserUnknown, start())
             })
         })
         .collect()
@@ -347,7 +345,7 @@ async fn main() -> Result<()> {
     let batches = batches()?;
     let entries = entries()?;
     let bares: Vec<Bare> = batches.iter().map(bare).collect();
-    let addresses: Vec<String> = entries.iter().map(|entry| entry.address.to_string()).collect();
+    let addresses: Vec<String> = entries.iter().map(|entry| entry.subject.to_string()).collect();
     let directory = tempfile::Builder::new()
         .prefix("nixie-bench-")
         .tempdir_in("/tmp")?;

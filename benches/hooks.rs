@@ -155,7 +155,7 @@ fn load() -> Result<Arc<Memory>, Failure> {
             since,
             expires: None,
         };
-        memory.suppress(key, &entry);
+        memory.suppress(&key.clone().into(), &entry);
     }
     let took = start.elapsed();
     let each = resident()

@@ -37,7 +37,7 @@ struct Rig {
 
 fn suppress(memory: &Memory, address: &str) {
     memory.suppress(
-        &Address::parse(address).unwrap().key(LocalPart::Fold),
+        &Address::parse(address).unwrap().key(LocalPart::Fold).into(),
         &Entry {
             id: SuppressionId(123),
             cause: Cause::UserUnknown,
@@ -312,7 +312,7 @@ fn a_change_in_memory_shows_in_the_next_answer() {
         "OK user_unknown"
     );
     let key = Address::parse("new@example.org").unwrap().key(LocalPart::Fold);
-    assert!(rig.memory.lift(&key, SuppressionId(123)));
+    assert!(rig.memory.lift(&key.into(), SuppressionId(123)));
     assert_eq!(policy.ask("new@example.org"), "DUNNO");
     rig.hooks.set_answers(Settings {
         held: OnHeld::Defer,

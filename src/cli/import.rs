@@ -138,13 +138,9 @@ impl Template {
                 })?,
         };
         Ok(Some(NewSuppression {
-            address: key,
-            cause,
-            since: self.now,
-            expires: None,
             author: self.author.clone(),
             reason: "imported".into(),
-            event: None,
+            ..NewSuppression::new(key.into(), cause, self.now)
         }))
     }
 }
@@ -167,7 +163,7 @@ mod tests {
         let entry = |record: csv::StringRecord| {
             template
                 .entry(&record)
-                .map(|entry| entry.map(|entry| format!("{} {}", entry.address, entry.cause)))
+                .map(|entry| entry.map(|entry| format!("{} {}", entry.subject, entry.cause)))
         };
         reader.records().map(|record| entry(record.unwrap())).collect()
     }

@@ -3,9 +3,9 @@
 
 use crate::clock;
 use crate::config::Settings;
-use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::suppression::{NewSuppression, Subject, Suppression, SuppressionId};
 use crate::engine::verdict::Cause;
-use crate::mail::address::{Address, AddressKey};
+use crate::mail::address::Address;
 use crate::store::Store;
 use crate::store::contract::Filter;
 use anyhow::{Context as _, bail};
@@ -93,8 +93,8 @@ fn cause(text: &str) -> Result<Cause, String> {
 /// Where the store does not answer or the input cannot be read.
 pub async fn run(command: &SuppressCommand, settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = Store::open(&settings.store_url()?).await?;
-    let key = |text: &str| -> anyhow::Result<AddressKey> {
-        Ok(Address::parse(text)?.key(settings.address.local_part))
+    let key = |text: &str| -> anyhow::Result<Subject> {
+        Ok(Address::parse(text)?.key(settings.address.local_part).into())
     };
     match command {
         SuppressCommand::Check { what } => check(&store, what, settings).await,
@@ -104,22 +104,18 @@ pub async fn run(command: &SuppressCommand, settings: &Settings) -> anyhow::Resu
             reason,
         } => {
             let entry = NewSuppression {
-                address: key(address)?,
-                cause: *cause,
-                since: clock::now(),
-                expires: None,
                 author: author(),
                 reason: reason.clone(),
-                event: None,
+                ..NewSuppression::new(key(address)?, *cause, clock::now())
             };
             let added = store.add(std::slice::from_ref(&entry), clock::now()).await?;
             let stored = store
-                .suppression(&entry.address)
+                .suppression(&entry.subject)
                 .await?
                 .context("the entry is gone again")?;
             match added.added {
-                0 => say!("{} was suppressed already ({})", entry.address, stored.id),
-                _ => say!("{} is suppressed ({})", entry.address, stored.id),
+                0 => say!("{} was suppressed already ({})", entry.subject, stored.id),
+                _ => say!("{} is suppressed ({})", entry.subject, stored.id),
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -151,20 +147,23 @@ async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Result
         Ok(id) => store.suppression_by_id(id).await?,
         Err(_) => {
             store
-                .suppression(&Address::parse(what)?.key(settings.address.local_part))
+                .suppression(&Address::parse(what)?.key(settings.address.local_part).into())
                 .await?
         }
     };
     let address = match &found {
-        Some(suppression) => suppression.entry.address.clone(),
+        Some(suppression) => suppression.entry.subject.clone(),
         None if what.parse::<SuppressionId>().is_ok() => bail!("{what}: no such entry, or it was lifted"),
-        None => Address::parse(what)?.key(settings.address.local_part),
+        None => Address::parse(what)?.key(settings.address.local_part).into(),
     };
     match &found {
         Some(suppression) => print_one(suppression),
         None => say!("{address} is not suppressed"),
     }
-    let events = store.events_of(&address, 20).await?;
+    let events = match address.as_address() {
+        Some(address) => store.events_of(address, 20).await?,
+        None => Vec::new(),
+    };
     if !events.is_empty() {
         say!("\nWhat happened:");
     }
@@ -184,7 +183,7 @@ async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Result
 
 fn print_one(suppression: &Suppression) {
     let entry = &suppression.entry;
-    say!("{} is suppressed", entry.address);
+    say!("{} is suppressed", entry.subject);
     say!("  id       {}", suppression.id);
     say!("  cause    {}", entry.cause);
     say!("  since    {}", entry.since);
@@ -216,7 +215,7 @@ async fn list(store: &Store, options: &ListArguments) -> anyhow::Result<ExitCode
         let since = entry.since.strftime("%Y-%m-%d %H:%M").to_string();
         table.add_row([
             suppression.id.to_string(),
-            entry.address.to_string(),
+            entry.subject.to_string(),
             entry.cause.to_string(),
             since,
             entry.author.clone(),

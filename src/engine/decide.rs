@@ -3,7 +3,7 @@
 //! [`decide`] is given what the store knows, in the transaction that will hold the changes, and says
 //! what should change. It is pure: the same events over the same knowledge decide the same.
 
-use super::suppression::{NewSuppression, Suppression};
+use super::suppression::{NewSuppression, Subject, Suppression};
 use super::throttle::{self, Kind, Lane, LaneKey, Limits, Signal};
 use super::trust::{self, Fingerprint, Trust};
 use super::verdict::{Remedy, Scope, Verdict};
@@ -42,8 +42,8 @@ pub struct Known {
     pub correlated: Vec<bool>,
     /// The event that told the same failure before.
     pub repeat_of: Vec<Option<EventId>>,
-    /// The suppressions there already are for the addresses mailed.
-    pub suppressed: HashMap<AddressKey, Suppression>,
+    /// The suppressions there already are for the addresses mailed, by what they are about.
+    pub suppressed: HashMap<Subject, Suppression>,
     /// What reports that came unproven would have suppressed, and whose message is now seen to have left.
     pub proven: Vec<NewSuppression>,
     /// The lanes concerned, as stored.
@@ -104,7 +104,7 @@ pub fn decide(
     now: Timestamp,
 ) -> Decision {
     let mut decision = Decision::default();
-    let mut suppress: BTreeMap<AddressKey, NewSuppression> = BTreeMap::new();
+    let mut suppress: BTreeMap<Subject, NewSuppression> = BTreeMap::new();
     let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
     let mut domains: BTreeMap<String, String> = BTreeMap::new();
     for (index, record) in records.iter().enumerate() {
@@ -116,10 +116,11 @@ pub fn decide(
         }
         if suppresses(record) && !trust.acts() {
             decision.unproven.push(index);
-        } else if suppresses(record) && !known.suppressed.contains_key(&record.mailed) {
-            suppress
-                .entry(record.mailed.clone())
-                .or_insert_with(|| suppression(record));
+        } else if suppresses(record) {
+            let entry = suppression(record);
+            if !known.suppressed.contains_key(&entry.subject) {
+                suppress.entry(entry.subject.clone()).or_insert(entry);
+            }
         }
         if let Some(key) = record.lane.as_ref().filter(|_| trust == Trust::Own) {
             let before = lanes.get(key).or_else(|| known.lanes.get(key));
@@ -133,9 +134,9 @@ pub fn decide(
         }
     }
     for entry in &known.proven {
-        if !known.suppressed.contains_key(&entry.address) {
+        if !known.suppressed.contains_key(&entry.subject) {
             suppress
-                .entry(entry.address.clone())
+                .entry(entry.subject.clone())
                 .or_insert_with(|| entry.clone());
         }
     }
@@ -156,14 +157,13 @@ fn suppresses(record: &Record) -> bool {
 }
 
 fn suppression(record: &Record) -> NewSuppression {
+    let subject = Subject::address(record.mailed.clone());
     NewSuppression {
-        address: record.mailed.clone(),
-        cause: record.verdict.cause,
-        since: record.event.at,
-        expires: None,
         author: format!("rule {}", record.verdict.rule),
         reason: record.event.reply.to_string(),
         event: Some(record.event.id),
+        provider: record.lane.as_ref().map(|lane| lane.provider.clone()),
+        ..NewSuppression::new(subject, record.verdict.cause, record.event.at)
     }
 }
 

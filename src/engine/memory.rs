@@ -12,7 +12,7 @@
 use super::decide::Record;
 use super::exchanger;
 use super::gate::{Gate, Hold, Why};
-use super::suppression::SuppressionId;
+use super::suppression::{Subject, SuppressionId};
 use super::throttle::{Lane, LaneKey};
 use super::verdict::Cause;
 use crate::mail::address::{Address, AddressKey};
@@ -142,8 +142,8 @@ impl Memory {
     }
 
     /// The address must not be mailed. What was known of it before is replaced.
-    pub fn suppress(&self, address: &AddressKey, entry: &Entry) {
-        let fingerprint = self.fingerprint(address);
+    pub fn suppress(&self, subject: &Subject, entry: &Entry) {
+        let fingerprint = self.fingerprint(&subject.to_string());
         let slot = Slot::pack(fingerprint, entry);
         self.shard(fingerprint)
             .write()
@@ -154,8 +154,8 @@ impl Memory {
 
     /// The address may be mailed again, if it is this entry that forbids it; whether it was. A lift
     /// that comes after the address was suppressed anew does not touch the new entry.
-    pub fn lift(&self, address: &AddressKey, id: SuppressionId) -> bool {
-        let fingerprint = self.fingerprint(address);
+    pub fn lift(&self, subject: &Subject, id: SuppressionId) -> bool {
+        let fingerprint = self.fingerprint(&subject.to_string());
         self.shard(fingerprint)
             .write()
             .find_entry(fingerprint, |s| {
@@ -168,7 +168,7 @@ impl Memory {
     /// The entry that forbids mailing the address at `now`.
     #[must_use]
     pub fn suppressed(&self, address: &AddressKey, now: Timestamp) -> Option<Entry> {
-        let fingerprint = self.fingerprint(address);
+        let fingerprint = self.fingerprint(&Subject::address_text(address));
         let slot = *self
             .shard(fingerprint)
             .read()
@@ -303,8 +303,8 @@ impl Memory {
         self.gate.observe(record, provider.as_deref(), now);
     }
 
-    fn fingerprint(&self, address: &AddressKey) -> u64 {
-        self.hasher.hash(address.as_str().as_bytes())
+    fn fingerprint(&self, subject: &str) -> u64 {
+        self.hasher.hash(subject.as_bytes())
     }
 
     /// The table takes its place from the low bits and its tag from the high ones: the shard is chosen
@@ -329,6 +329,10 @@ mod tests {
         AddressKey::from_stored(text)
     }
 
+    fn about(text: &str) -> Subject {
+        Subject::address(key(text))
+    }
+
     fn entry(id: i64, expires: Option<i64>) -> Entry {
         Entry {
             id: SuppressionId(id),
@@ -341,13 +345,13 @@ mod tests {
     #[test]
     fn a_suppression_holds_until_it_expires_or_is_lifted() {
         let memory = Memory::new();
-        memory.suppress(&key("a@x"), &entry(1, None));
-        memory.suppress(&key("b@x"), &entry(2, Some(10)));
+        memory.suppress(&about("a@x"), &entry(1, None));
+        memory.suppress(&about("b@x"), &entry(2, Some(10)));
         assert_eq!(memory.suppressed(&key("a@x"), at(99)), Some(entry(1, None)));
         assert_eq!(memory.suppressed(&key("b@x"), at(9)), Some(entry(2, Some(10))));
         assert_eq!(memory.suppressed(&key("b@x"), at(10)), None);
         assert_eq!(memory.suppressed(&key("c@x"), at(0)), None);
-        assert!(memory.lift(&key("a@x"), SuppressionId(1)));
+        assert!(memory.lift(&about("a@x"), SuppressionId(1)));
         assert_eq!(memory.suppressed(&key("a@x"), at(0)), None);
         assert_eq!(memory.size().suppressions, 1);
     }
@@ -355,9 +359,9 @@ mod tests {
     #[test]
     fn a_late_lift_leaves_the_newer_entry() {
         let memory = Memory::new();
-        memory.suppress(&key("a@x"), &entry(1, None));
-        memory.suppress(&key("a@x"), &entry(7, None));
-        assert!(!memory.lift(&key("a@x"), SuppressionId(1)));
+        memory.suppress(&about("a@x"), &entry(1, None));
+        memory.suppress(&about("a@x"), &entry(7, None));
+        assert!(!memory.lift(&about("a@x"), SuppressionId(1)));
         assert_eq!(memory.suppressed(&key("a@x"), at(0)), Some(entry(7, None)));
         assert_eq!(memory.size().suppressions, 1);
     }
@@ -468,12 +472,12 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Suppress(a, id) => {
-                        memory.suppress(&key(&format!("{a}@x")), &entry(id, None));
+                        memory.suppress(&about(&format!("{a}@x")), &entry(id, None));
                         model.insert(a, id);
                     }
                     Step::Lift(a, id) => {
                         let was = model.get(&a) == Some(&id);
-                        prop_assert_eq!(memory.lift(&key(&format!("{a}@x")), SuppressionId(id)), was);
+                        prop_assert_eq!(memory.lift(&about(&format!("{a}@x")), SuppressionId(id)), was);
                         if was {
                             model.remove(&a);
                         }

@@ -1,9 +1,12 @@
-//! Suppressions: addresses that must not be mailed, each with its cause, its author and its evidence.
+//! Suppressions: whom not to mail, each with its cause, its author and its evidence.
+
+pub mod subject;
+
+pub use subject::{Subject, Target};
 
 use super::verdict::Cause;
-use crate::mail::address::AddressKey;
 use crate::mail::event::EventId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,16 +41,16 @@ impl FromStr for SuppressionId {
     }
 }
 
-/// One entry to be written: an address that must not be mailed.
+/// One entry to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewSuppression {
-    /// Whom not to mail.
-    pub address: AddressKey,
+    /// Whom not to mail, and in which stream.
+    pub subject: Subject,
     /// Why.
     pub cause: Cause,
     /// Since when.
     pub since: Timestamp,
-    /// Until when; `None` is for good.
+    /// Until when, a full hour ([`full_hour`]); `None` is for good.
     pub expires: Option<Timestamp>,
     /// Who said so: `rule google.user-unknown`, `cli alice`, `import dead.csv`.
     pub author: String,
@@ -55,6 +58,12 @@ pub struct NewSuppression {
     pub reason: String,
     /// The event that is the evidence, where it was one.
     pub event: Option<EventId>,
+    /// The provider who said so, where one did.
+    pub provider: Option<String>,
+    /// Whether it acts.
+    pub standing: Standing,
+    /// The how-manieth entry in a row this is for its subject and cause, from 1: each may last longer.
+    pub term: u32,
 }
 
 /// An entry as stored.
@@ -64,6 +73,69 @@ pub struct Suppression {
     pub id: SuppressionId,
     /// What was written.
     pub entry: NewSuppression,
+}
+
+/// Whether an entry acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Standing {
+    /// It does.
+    #[default]
+    InForce,
+    /// It was written while its provider or domain refused far more recipients than ever: it waits for better
+    /// evidence, or for a delivery that proves it wrong.
+    Quarantined,
+}
+
+impl Standing {
+    /// The name in the store and in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InForce => "in_force",
+            Self::Quarantined => "quarantined",
+        }
+    }
+
+    /// The standing of a name. What this version does not know waits: it must not cost anybody their mail.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "in_force" => Self::InForce,
+            _ => Self::Quarantined,
+        }
+    }
+}
+
+impl NewSuppression {
+    /// An entry in force for good, by nobody and without words yet.
+    #[must_use]
+    pub fn new(subject: Subject, cause: Cause, since: Timestamp) -> Self {
+        Self {
+            subject,
+            cause,
+            since,
+            expires: None,
+            author: String::new(),
+            reason: String::new(),
+            event: None,
+            provider: None,
+            standing: Standing::InForce,
+            term: 1,
+        }
+    }
+}
+
+/// The first full hour at or after a time: to the hour is as exactly as entries expire, in the store and in memory.
+#[must_use]
+pub fn full_hour(at: Timestamp) -> Timestamp {
+    const HOUR: i64 = 3600;
+    let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    let rest = second.rem_euclid(HOUR);
+    let up = if rest == 0 { 0 } else { HOUR - rest };
+    let floor = Timestamp::from_second(second).unwrap_or(at);
+    floor
+        .checked_add(SignedDuration::from_secs(up))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -77,5 +149,20 @@ mod tests {
         for bad in ["", "42", "NX-", "NX--1", "NX-0", "NÄ-1"] {
             assert!(bad.parse::<SuppressionId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn hours_are_rounded_up() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let table = [
+            ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+            ("2026-01-01T00:00:00.000001Z", "2026-01-01T01:00:00Z"),
+            ("2026-01-01T00:59:59.5Z", "2026-01-01T01:00:00Z"),
+            ("1969-12-31T23:30:00Z", "1970-01-01T00:00:00Z"),
+        ];
+        for (given, expected) in table {
+            assert_eq!(full_hour(at(given)), at(expected), "{given}");
+        }
+        assert_eq!(full_hour(Timestamp::MAX), Timestamp::MAX);
     }
 }

@@ -8,7 +8,7 @@
 use super::release::Bell;
 use crate::clock;
 use crate::engine::memory::{Entry, Memory};
-use crate::engine::suppression::Suppression;
+use crate::engine::suppression::{Standing, Suppression, SuppressionId};
 use crate::engine::throttle::LaneKey;
 use crate::engine::throttle::plan::Orders;
 use crate::store::Store;
@@ -92,7 +92,7 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
         let page = store.suppressions(&filter).await?;
         count += page.len();
         for suppression in &page {
-            memory.suppress(&suppression.entry.address, &entry_of(suppression));
+            remember(memory, suppression);
         }
         match page.last() {
             Some(last) => filter.after = Some(last.id),
@@ -121,6 +121,9 @@ async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i
         let reached = last.sequence;
         let mut ordered = BTreeSet::new();
         for change in changes {
+            if let ChangeKind::Bulk { first, last } = change.kind {
+                read_range(store, memory, first, last).await?;
+            }
             ordered.extend(apply(memory, change));
         }
         if !ordered.is_empty() {
@@ -130,17 +133,51 @@ async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i
     }
 }
 
+/// Reads the entries that were written at once.
+async fn read_range(
+    store: &Store,
+    memory: &Memory,
+    first: SuppressionId,
+    last: SuppressionId,
+) -> Result<(), StoreError> {
+    let mut filter = Filter {
+        after: Some(SuppressionId(first.0 - 1)),
+        limit: PAGE,
+        ..Filter::default()
+    };
+    loop {
+        let page = store.suppressions(&filter).await?;
+        for suppression in page.iter().filter(|suppression| suppression.id <= last) {
+            remember(memory, suppression);
+        }
+        filter.after = page.last().map(|suppression| suppression.id);
+        if filter.after.is_none_or(|reached| reached >= last) {
+            return Ok(());
+        }
+    }
+}
+
+/// Has the memory know a stored entry: one in quarantine forbids nothing.
+pub fn remember(memory: &Memory, suppression: &Suppression) {
+    let subject = &suppression.entry.subject;
+    match suppression.entry.standing {
+        Standing::InForce => memory.suppress(subject, &entry_of(suppression)),
+        Standing::Quarantined => drop(memory.lift(subject, suppression.id)),
+    }
+}
+
 /// Brings the memory up to a change. Returns the lane whose orders are to be read anew.
 fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
     match change.kind {
         ChangeKind::Suppressed {
             id,
-            address,
+            subject,
             cause,
             since,
             expires,
+            standing: Standing::InForce,
         } => memory.suppress(
-            &address,
+            &subject,
             &Entry {
                 id,
                 cause,
@@ -148,11 +185,16 @@ fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
                 expires,
             },
         ),
-        ChangeKind::Lifted { id, address } => drop(memory.lift(&address, id)),
+        ChangeKind::Lifted { id, subject } | ChangeKind::Suppressed { id, subject, .. } => {
+            memory.lift(&subject, id);
+        }
         ChangeKind::Lane { key, lane } => memory.learn_lane(key, *lane, change.sequence, clock::now()),
         ChangeKind::Domain { domain, provider } => memory.set_provider(&domain, &provider, clock::now()),
         ChangeKind::Ordered { key, .. } | ChangeKind::Withdrawn { key, .. } => return Some(key),
-        ChangeKind::Cleared { .. } | ChangeKind::Turned { .. } | ChangeKind::Unknown => {}
+        ChangeKind::Cleared { .. }
+        | ChangeKind::Turned { .. }
+        | ChangeKind::Bulk { .. }
+        | ChangeKind::Unknown => {}
     }
     None
 }
@@ -178,8 +220,7 @@ async fn read_orders(store: &Store, memory: &Memory, changed: &BTreeSet<LaneKey>
 }
 
 /// What the memory keeps of a suppression.
-#[must_use]
-pub fn entry_of(suppression: &Suppression) -> Entry {
+fn entry_of(suppression: &Suppression) -> Entry {
     let entry = &suppression.entry;
     Entry {
         id: suppression.id,

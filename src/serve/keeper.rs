@@ -8,7 +8,7 @@
 //! its content is tried alone, and if it is refused even then it is kept as an unread message, so that
 //! one bad line never stops the rest.
 
-use super::feed::entry_of;
+use super::feed;
 use super::release::Bell;
 use crate::clock;
 use crate::engine::classify;
@@ -256,11 +256,10 @@ impl Keeper {
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
         for suppression in &committed.suppressed {
-            self.memory
-                .suppress(&suppression.entry.address, &entry_of(suppression));
+            feed::remember(&self.memory, suppression);
             self.counters.suppressions.fetch_add(1, Ordering::Relaxed);
             let entry = &suppression.entry;
-            info!(address = %entry.address, cause = %entry.cause, id = %suppression.id, author = %entry.author,
+            info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, author = %entry.author,
                 reply = %entry.reason, "suppressed");
         }
         for (domain, provider) in &committed.domains {

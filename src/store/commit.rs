@@ -17,10 +17,9 @@ use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
 use super::suppression;
 use crate::engine::decide::{Decision, Known, Record};
-use crate::engine::suppression::Suppression;
+use crate::engine::suppression::{Subject, Suppression};
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::engine::trust::{self, Fingerprint};
-use crate::mail::address::AddressKey;
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -289,21 +288,21 @@ async fn load_suppressions(
     known: &mut Known,
     now: Timestamp,
 ) -> Result<(), Fault> {
-    let failed: BTreeSet<&AddressKey> = evidence(records, known)
+    let failed: BTreeSet<String> = evidence(records, known)
         .filter(|record| matches!(record.event.outcome, Outcome::Failed | Outcome::Complaint))
-        .map(|record| &record.mailed)
-        .chain(known.proven.iter().map(|entry| &entry.address))
+        .map(|record| Subject::address_text(&record.mailed).into_owned())
+        .chain(known.proven.iter().map(|entry| entry.subject.to_string()))
         .collect();
     if failed.is_empty() {
         return Ok(());
     }
     let rows = Rows::new()
-        .texts("address", failed.iter().map(|address| address.as_str()))
+        .texts("address", failed.iter().map(String::as_str))
         .ints("now", failed.iter().map(|_| micros(now)));
     let entries = session
         .fetch(
             "SELECT stored.id, stored.address, stored.cause, stored.since, stored.expires, stored.author,
-                    stored.reason, stored.event
+                    stored.reason, stored.event, stored.provider, stored.standing, stored.term
              FROM {given} JOIN suppression AS stored ON stored.address = given.address
              WHERE stored.expires IS NULL OR stored.expires > given.now
              ORDER BY stored.address {lock}",
@@ -312,7 +311,7 @@ async fn load_suppressions(
         .await?;
     for row in &entries {
         let entry = row::suppression(row)?;
-        known.suppressed.insert(entry.entry.address.clone(), entry);
+        known.suppressed.insert(entry.entry.subject.clone(), entry);
     }
     Ok(())
 }

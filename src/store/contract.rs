@@ -1,12 +1,11 @@
 //! The contract of the stores: the types that cross it.
 
 use crate::engine::decide::Record;
-use crate::engine::suppression::{Suppression, SuppressionId};
+use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
 use crate::engine::trust::Trust;
 use crate::engine::verdict::Cause;
-use crate::mail::address::AddressKey;
 use crate::mail::event::{EventId, Outcome};
 use crate::mail::reply::Reply;
 use jiff::Timestamp;
@@ -83,25 +82,34 @@ pub struct Change {
 /// What changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChangeKind {
-    /// The address is suppressed.
+    /// An entry was written, or has another standing now.
     Suppressed {
         /// The entry's number.
         id: SuppressionId,
-        /// Whom it is about.
-        address: AddressKey,
+        /// What it is about.
+        subject: Subject,
         /// Why.
         cause: Cause,
         /// Since when.
         since: Timestamp,
         /// Until when; `None` is for good.
         expires: Option<Timestamp>,
+        /// Whether it acts.
+        standing: Standing,
     },
-    /// The address may be mailed again.
+    /// An entry was lifted.
     Lifted {
         /// The entry's number.
         id: SuppressionId,
-        /// Whom it was about.
-        address: AddressKey,
+        /// What it was about.
+        subject: Subject,
+    },
+    /// Many entries were written at once, all with numbers in this range (others' may lie between them).
+    Bulk {
+        /// The smallest number.
+        first: SuppressionId,
+        /// The greatest.
+        last: SuppressionId,
     },
     /// This is the state of a lane now. What it was in between is not told: of many changes, the last.
     Lane {

@@ -28,7 +28,7 @@ mod suppression;
 
 use crate::clock;
 use crate::engine::decide::{Decision, Known};
-use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::suppression::{NewSuppression, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::mail::address::AddressKey;
 use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
@@ -166,12 +166,12 @@ impl Store {
         Ok(suppression::list(&mut self.reader().await?, filter).await?)
     }
 
-    /// The entry of an address, even if it has expired.
+    /// The entry of a subject, even if it has expired.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub async fn suppression(&self, address: &AddressKey) -> Result<Option<Suppression>, StoreError> {
-        Ok(suppression::by_address(&mut self.reader().await?, address).await?)
+    pub async fn suppression(&self, subject: &Subject) -> Result<Option<Suppression>, StoreError> {
+        Ok(suppression::by_subject(&mut self.reader().await?, subject).await?)
     }
 
     /// The entry of a number, even if it has expired.
@@ -182,8 +182,8 @@ impl Store {
         Ok(suppression::by_id(&mut self.reader().await?, id).await?)
     }
 
-    /// Adds entries, 10,000 to a transaction. An address that has an entry in force keeps it; one that
-    /// expired by `now` is replaced; of two for one address the first is taken. On an error earlier
+    /// Adds entries, 10,000 to a transaction. A subject that has an entry in force keeps it; one that
+    /// expired by `now` is replaced; of two for one subject the first is taken. On an error earlier
     /// transactions stand: adding all again is safe.
     ///
     /// # Errors
@@ -216,21 +216,21 @@ impl Store {
         Ok(added)
     }
 
-    /// Lifts the suppression of an address; returns what it was, `None` where there was none. Who did it
+    /// Lifts the suppression of a subject; returns what it was, `None` where there was none. Who did it
     /// and why stays in the change feed.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn remove(
         &self,
-        address: &AddressKey,
+        subject: &Subject,
         author: &str,
         reason: &str,
         now: Timestamp,
     ) -> Result<Option<Suppression>, StoreError> {
         let mut attempts = Attempts::new();
         loop {
-            match self.try_remove(address, author, reason, now).await {
+            match self.try_remove(subject, author, reason, now).await {
                 Ok(removed) => return Ok(removed),
                 Err(fault) => attempts.again(fault).await?,
             }
@@ -239,13 +239,13 @@ impl Store {
 
     async fn try_remove(
         &self,
-        address: &AddressKey,
+        subject: &Subject,
         author: &str,
         reason: &str,
         now: Timestamp,
     ) -> Result<Option<Suppression>, Fault> {
         let mut session = self.begin().await?;
-        let removed = suppression::remove(&mut session, address, author, reason, now).await?;
+        let removed = suppression::remove(&mut session, subject, author, reason, now).await?;
         session.commit().await?;
         self.written(1, usize::from(removed.is_some())).await;
         Ok(removed)

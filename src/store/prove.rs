@@ -11,7 +11,7 @@ use super::keep::write;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session};
 use crate::engine::decide::{Decision, Record};
-use crate::engine::suppression::NewSuppression;
+use crate::engine::suppression::{NewSuppression, Subject};
 use crate::engine::trust::{Fingerprint, Trust};
 use crate::mail::address::AddressKey;
 use crate::mail::event::EventId;
@@ -29,7 +29,8 @@ pub(super) async fn find(
     let rows = Rows::new().octets("mark", marks.iter().map(|mark| mark.0.as_slice()));
     let proven = session
         .fetch(
-            "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply
+            "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply,
+                    told.provider
              FROM {given} JOIN unproven ON unproven.mark = given.mark JOIN event AS told ON told.id = unproven.event
              ORDER BY told.id",
             Args::Rows(rows),
@@ -46,14 +47,14 @@ pub(super) async fn find(
             status: status.and_then(|status| status.parse().ok()),
             text: row.get(7)?,
         };
+        let subject = Subject::address(AddressKey::from_stored(&row.get::<String>(1)?));
+        let cause = row::cause(&row.get::<String>(2)?);
         let entry = NewSuppression {
-            address: AddressKey::from_stored(&row.get::<String>(1)?),
-            cause: row::cause(&row.get::<String>(2)?),
-            since: row::timestamp(row.get(3)?),
-            expires: None,
             author: format!("rule {}", row.get::<String>(4)?),
             reason: reply.to_string(),
             event: Some(event),
+            provider: row.get(8)?,
+            ..NewSuppression::new(subject, cause, row::timestamp(row.get(3)?))
         };
         entries.insert(event, entry);
     }

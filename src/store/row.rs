@@ -5,12 +5,11 @@
 
 use super::contract::{Change, ChangeKind, Kept};
 use super::session::{Fault, Row};
-use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, Rate, Signal, State};
 use crate::engine::trust::Trust;
 use crate::engine::verdict::Cause;
-use crate::mail::address::AddressKey;
 use crate::mail::event::{EventId, Outcome};
 use crate::mail::reply::{Reply, ReplyCode};
 use jiff::Timestamp;
@@ -48,19 +47,22 @@ pub(super) fn cause(name: &str) -> Cause {
     Cause::from_name(name).unwrap_or(Cause::Unknown)
 }
 
-/// `id, address, cause, since, expires, author, reason, event`.
+/// `id, address, cause, since, expires, author, reason, event, provider, standing, term`.
 pub(super) fn suppression(row: &Row) -> Result<Suppression, Fault> {
     let event: Option<Vec<u8>> = row.get(7)?;
     Ok(Suppression {
         id: SuppressionId(row.get(0)?),
         entry: NewSuppression {
-            address: AddressKey::from_stored(&row.get::<String>(1)?),
+            subject: Subject::from_stored(&row.get::<String>(1)?),
             cause: cause(&row.get::<String>(2)?),
             since: timestamp(row.get(3)?),
             expires: row.get::<Option<i64>>(4)?.map(timestamp),
             author: row.get(5)?,
             reason: row.get(6)?,
             event: event.map(|id| sixteen(&id).map(EventId)).transpose()?,
+            provider: row.get(8)?,
+            standing: Standing::from_name(&row.get::<String>(9)?),
+            term: u32::try_from(row.get::<i64>(10)?).unwrap_or(1),
         },
     })
 }
@@ -89,14 +91,26 @@ fn change_kind(row: &Row) -> Result<ChangeKind, Fault> {
     Ok(match kind.as_str() {
         LIFTED => ChangeKind::Lifted {
             id,
-            address: AddressKey::from_stored(&address),
+            subject: Subject::from_stored(&address),
         },
-        SUPPRESSED => ChangeKind::Suppressed {
+        SUPPRESSED | QUARANTINED => ChangeKind::Suppressed {
             id,
-            address: AddressKey::from_stored(&address),
+            subject: Subject::from_stored(&address),
             cause: cause(&row.get::<String>(7)?),
             since: timestamp(row.get(8)?),
             expires: row.get::<Option<i64>>(9)?.map(timestamp),
+            standing: if kind == QUARANTINED {
+                Standing::Quarantined
+            } else {
+                Standing::InForce
+            },
+        },
+        BULK => match detail.parse() {
+            Ok(last) => ChangeKind::Bulk {
+                first: id,
+                last: SuppressionId(last),
+            },
+            Err(_) => ChangeKind::Unknown,
         },
         "domain" => ChangeKind::Domain {
             domain: address,
@@ -201,8 +215,13 @@ pub(super) fn order(row: &Row) -> Result<(LaneKey, Order), Fault> {
 pub(super) const PAUSE: &str = "pause";
 /// See [`PAUSE`].
 pub(super) const CAP: &str = "cap";
-/// The name of [`ChangeKind::Suppressed`].
-const SUPPRESSED: &str = "suppressed";
+/// The name of [`ChangeKind::Suppressed`] in force.
+pub(super) const SUPPRESSED: &str = "suppressed";
+/// The name of [`ChangeKind::Suppressed`] in quarantine: of its own, so that a node that knows no quarantine does
+/// not act on it.
+pub(super) const QUARANTINED: &str = "quarantined";
+/// The name of [`ChangeKind::Bulk`]: the first number stands in the column `suppression`, the last in `detail`.
+pub(super) const BULK: &str = "bulk";
 /// The name of [`ChangeKind::Ordered`].
 pub(super) const ORDERED: &str = "ordered";
 /// The name of [`ChangeKind::Withdrawn`].

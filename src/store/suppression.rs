@@ -7,9 +7,9 @@ use super::contract::{Added, Change, Filter};
 use super::keep::Totals;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value, clean};
-use crate::engine::suppression::{NewSuppression, Suppression, SuppressionId};
+use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression, SuppressionId};
 use crate::engine::verdict::Cause;
-use crate::mail::address::{AddressKey, canonical_domain};
+use crate::mail::address::canonical_domain;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) async fn insert(
 ) -> Result<Inserted, Fault> {
     let mut wanted: BTreeMap<String, &NewSuppression> = BTreeMap::new();
     for entry in entries {
-        wanted.entry(clean(entry.address.as_str())).or_insert(entry);
+        wanted.entry(clean(&entry.subject.to_string())).or_insert(entry);
     }
     let mut inserted = Inserted::default();
     insert_absent(session, &mut wanted, &mut inserted).await?;
@@ -82,11 +82,15 @@ async fn insert_absent(
         .octets(
             "event",
             entries().map(|entry| entry.event.as_ref().map(|id| id.0.as_slice())),
-        );
+        )
+        .texts("provider", entries().map(|entry| entry.provider.as_deref()))
+        .texts("standing", entries().map(|entry| entry.standing.name()))
+        .ints("term", entries().map(|entry| i64::from(entry.term)));
     let written = session
         .fetch(
-            "INSERT INTO suppression (address, cause, since, expires, author, reason, event)
-             SELECT address, cause, since, expires, author, reason, event FROM {given} WHERE true
+            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term)
+             SELECT address, cause, since, expires, author, reason, event, provider, standing, term
+             FROM {given} WHERE true
              ON CONFLICT (address) DO NOTHING RETURNING id, address",
             Args::Rows(rows),
         )
@@ -97,7 +101,7 @@ async fn insert_absent(
             inserted.entries.push(Suppression {
                 id: SuppressionId(row.get(0)?),
                 entry: NewSuppression {
-                    address: AddressKey::from_stored(&address),
+                    subject: Subject::from_stored(&address),
                     since: row::stored(entry.since),
                     expires: entry.expires.map(row::stored),
                     ..entry.clone()
@@ -134,25 +138,34 @@ pub(super) async fn announce(
         return Ok(());
     }
     let entries = || written.iter().map(|suppression| &suppression.entry);
+    let subjects: Vec<String> = entries().map(|entry| entry.subject.to_string()).collect();
     let rows = Rows::new()
         .ints("sequence", (first..).take(written.len()))
         .ints("at", written.iter().map(|_| micros(now)))
         .texts("author", entries().map(|entry| entry.author.as_str()))
         .texts("reason", entries().map(|entry| entry.reason.as_str()))
         .ints("suppression", written.iter().map(|suppression| suppression.id.0))
-        .texts("address", entries().map(|entry| entry.address.as_str()))
+        .texts("address", subjects.iter().map(String::as_str))
         .texts("cause", entries().map(|entry| entry.cause.name()))
         .ints("since", entries().map(|entry| micros(entry.since)))
-        .ints("expires", entries().map(|entry| entry.expires.map(micros)));
+        .ints("expires", entries().map(|entry| entry.expires.map(micros)))
+        .texts("kind", entries().map(|entry| kind_of(entry.standing)));
     session
         .run(
             "INSERT INTO change (sequence, at, author, reason, kind, suppression, address, cause, since, expires)
-             SELECT sequence, at, author, reason, 'suppressed', suppression, address, cause, since, expires
-             FROM {given}",
+             SELECT sequence, at, author, reason, kind, suppression, address, cause, since, expires FROM {given}",
             Args::Rows(rows),
         )
         .await
         .map(drop)
+}
+
+/// The feed's name of an entry of this standing.
+fn kind_of(standing: Standing) -> &'static str {
+    match standing {
+        Standing::InForce => row::SUPPRESSED,
+        Standing::Quarantined => row::QUARANTINED,
+    }
 }
 
 /// Takes the next `n` numbers of the feed and returns the first. Until the commit nobody else can take any.
@@ -195,10 +208,10 @@ pub(super) async fn add(
     })
 }
 
-/// Lifts the entry of an address, and says so in the feed.
+/// Lifts the entry of a subject, and says so in the feed.
 pub(super) async fn remove(
     session: &mut Session,
-    address: &AddressKey,
+    subject: &Subject,
     author: &str,
     reason: &str,
     now: Timestamp,
@@ -206,8 +219,8 @@ pub(super) async fn remove(
     let rows = session
         .fetch(
             "DELETE FROM suppression WHERE address = $1
-             RETURNING id, address, cause, since, expires, author, reason, event",
-            Args::Values(vec![Value::text(address.as_str())]),
+             RETURNING id, address, cause, since, expires, author, reason, event, provider, standing, term",
+            Args::Values(vec![Value::text(&subject.to_string())]),
         )
         .await?;
     let Some(entry) = rows.first().map(row::suppression).transpose()? else {
@@ -224,7 +237,7 @@ pub(super) async fn remove(
         Value::text(reason),
         Value::text(row::LIFTED),
         Value::Int(Some(entry.id.0)),
-        Value::text(entry.entry.address.as_str()),
+        Value::text(&entry.entry.subject.to_string()),
         Value::text(entry.entry.cause.name()),
         Value::Int(Some(micros(entry.entry.since))),
         Value::Int(entry.entry.expires.map(micros)),
@@ -260,7 +273,7 @@ pub(super) async fn list(session: &mut Session, filter: &Filter) -> Result<Vec<S
     ];
     let rows = session
         .fetch(
-            "SELECT id, address, cause, since, expires, author, reason, event FROM suppression
+            "SELECT id, address, cause, since, expires, author, reason, event, provider, standing, term FROM suppression
              WHERE id > $1 AND ($2 IS NULL OR cause = $2) AND ($3 IS NULL OR address LIKE $3 ESCAPE '!')
                  AND ($4 IS NULL OR since >= $4)
              ORDER BY id LIMIT $5",
@@ -278,15 +291,15 @@ fn literal(text: &str) -> String {
         .replace('\0', "")
 }
 
-pub(super) async fn by_address(
+pub(super) async fn by_subject(
     session: &mut Session,
-    address: &AddressKey,
+    subject: &Subject,
 ) -> Result<Option<Suppression>, Fault> {
     let rows = session
         .fetch(
-            "SELECT id, address, cause, since, expires, author, reason, event
+            "SELECT id, address, cause, since, expires, author, reason, event, provider, standing, term
              FROM suppression WHERE address = $1",
-            Args::Values(vec![Value::text(address.as_str())]),
+            Args::Values(vec![Value::text(&subject.to_string())]),
         )
         .await?;
     rows.first().map(row::suppression).transpose()
@@ -295,7 +308,7 @@ pub(super) async fn by_address(
 pub(super) async fn by_id(session: &mut Session, id: SuppressionId) -> Result<Option<Suppression>, Fault> {
     let rows = session
         .fetch(
-            "SELECT id, address, cause, since, expires, author, reason, event
+            "SELECT id, address, cause, since, expires, author, reason, event, provider, standing, term
              FROM suppression WHERE id = $1",
             Args::Values(vec![Value::Int(Some(id.0))]),
         )

@@ -22,7 +22,7 @@ pub async fn a_second_arrival_counts_nothing(stage: Stage) {
     let committed = commit(&store, &first).await;
     assert_eq!(committed.fresh, [true, true]);
     assert_eq!(committed.suppressed.len(), 1);
-    assert_eq!(committed.suppressed[0].entry.address, key("dead@example.org"));
+    assert_eq!(committed.suppressed[0].entry.subject, about("dead@example.org"));
     let before = store.totals().await.unwrap();
     let changes = store.feed_position().await.unwrap();
 
@@ -86,7 +86,7 @@ pub async fn what_violates_is_written_not_even_in_part(stage: Stage) {
     whole.positions = vec![position("log", "1")];
     let nameless = |known: &Known| {
         let mut decision = decided(&whole)(known);
-        decision.suppress[0].address = AddressKey::from_stored("");
+        decision.suppress[0].subject = AddressKey::from_stored("").into();
         decision
     };
     let refused = store.commit(&whole, nameless).await.unwrap_err();
@@ -145,13 +145,13 @@ pub async fn nul_is_taken_out(stage: Stage) {
         "the lane is found again"
     );
     let foul = NewSuppression {
-        address: AddressKey::from_stored("fo\0ul@example.org"),
+        subject: AddressKey::from_stored("fo\0ul@example.org").into(),
         ..entry("x@example.org", Cause::UserUnknown)
     };
     assert_eq!(store.add(&[foul], at(0)).await.unwrap().added, 1);
     let changes = suppression_changes(&store, 0).await;
     assert!(
-        matches!(&changes[1].kind, ChangeKind::Suppressed { address, .. } if *address == key("foul@example.org")),
+        matches!(&changes[1].kind, ChangeKind::Suppressed { subject, .. } if *subject == about("foul@example.org")),
         "{changes:?}"
     );
 }
@@ -206,7 +206,7 @@ pub async fn a_report_is_known_by_the_message_that_left(stage: Stage) {
     let report = left.with(|event| event.queue_id = None).reported(false);
     let committed = commit(&store, &batch([forged.clone(), report])).await;
     assert_eq!(committed.suppressed.len(), 1);
-    assert_eq!(committed.suppressed[0].entry.address, key("gone@example.org"));
+    assert_eq!(committed.suppressed[0].entry.subject, about("gone@example.org"));
     let trust = async |address| store.events_of(&key(address), 1).await.unwrap()[0].trust;
     assert_eq!(trust("gone@example.org").await, Trust::Correlated);
     assert_eq!(trust("alive@example.org").await, Trust::Unverified);
@@ -232,8 +232,8 @@ pub async fn a_report_that_comes_first_is_proved_later(stage: Stage) {
     assert_eq!(committed.suppressed.len(), 1);
     let entry = &committed.suppressed[0].entry;
     assert_eq!(
-        (&entry.address, entry.cause),
-        (&key("gone@example.org"), Cause::UserUnknown)
+        (&entry.subject, entry.cause),
+        (&about("gone@example.org"), Cause::UserUnknown)
     );
     assert_eq!(
         (entry.author.as_str(), entry.reason.as_str()),
@@ -244,7 +244,7 @@ pub async fn a_report_that_comes_first_is_proved_later(stage: Stage) {
     assert_eq!(trust("alive@example.org").await, Trust::Unverified);
     // Lifted by hand, it stays lifted: the proof was used up.
     store
-        .remove(&key("gone@example.org"), "test", "alive after all", at(100))
+        .remove(&about("gone@example.org"), "test", "alive after all", at(100))
         .await
         .unwrap();
     let resent = telling("a", "gone@example.org", 200).with(|event| event.queue_id = Some("another".into()));

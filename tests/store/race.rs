@@ -102,7 +102,10 @@ pub async fn the_feed_misses_nothing_and_never_looks_back(stage: Stage) {
                         commit(&store, &batch([told])).await;
                     }
                     if n % 5 == 0 {
-                        let removed = store.remove(&key(&address), "cli", "test", at(n)).await.unwrap();
+                        let removed = store
+                            .remove(&about(&address), "cli", "test", at(n))
+                            .await
+                            .unwrap();
                         assert!(removed.is_some());
                     }
                 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use nixie::engine::decide::{self, Decision, Known, Policy, Record};
-use nixie::engine::suppression::NewSuppression;
+use nixie::engine::suppression::{NewSuppression, Subject};
 use nixie::engine::throttle::{LaneKey, Limits};
 use nixie::engine::verdict::{Cause, Verdict};
 use nixie::mail::address::{Address, AddressKey, LocalPart};
@@ -217,15 +217,15 @@ pub async fn suppression_changes(store: &Store, after: i64) -> Vec<Change> {
     changes
 }
 
+pub fn about(address: &str) -> Subject {
+    key(address).into()
+}
+
 pub fn entry(address: &str, cause: Cause) -> NewSuppression {
     NewSuppression {
-        address: key(address),
-        cause,
-        since: at(0),
-        expires: None,
         author: "cli alice".into(),
         reason: "said so".into(),
-        event: None,
+        ..NewSuppression::new(about(address), cause, at(0))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::stage::*;
 use nixie::engine::decide::{Decision, Known};
-use nixie::engine::suppression::NewSuppression;
+use nixie::engine::suppression::{NewSuppression, Standing};
 use nixie::engine::verdict::Cause;
 use nixie::store::contract::{Batch, ChangeKind, Filter};
 
@@ -22,7 +22,7 @@ pub async fn suppressions_are_written_once(stage: Stage) {
     assert_eq!(written.entry.since, at(0));
     assert_eq!(written.entry.author, "rule status.5.1.1");
     assert_eq!(written.entry.reason, "550 5.1.1 no such user");
-    let by_address = store.suppression(&key("dead@example.org")).await.unwrap();
+    let by_address = store.suppression(&about("dead@example.org")).await.unwrap();
     assert_eq!(by_address.as_ref(), Some(written));
     assert_eq!(store.suppression_by_id(written.id).await.unwrap(), by_address);
 
@@ -36,7 +36,7 @@ pub async fn suppressions_are_written_once(stage: Stage) {
     let again = store.commit(&Batch::default(), stubborn).await.unwrap();
     assert!(again.suppressed.is_empty());
     assert_eq!(
-        store.suppression(&key("dead@example.org")).await.unwrap(),
+        store.suppression(&about("dead@example.org")).await.unwrap(),
         by_address
     );
 
@@ -50,10 +50,11 @@ pub async fn suppressions_are_written_once(stage: Stage) {
         changes[0].kind,
         ChangeKind::Suppressed {
             id: written.id,
-            address: key("dead@example.org"),
+            subject: about("dead@example.org"),
             cause: Cause::UserUnknown,
             since: at(0),
             expires: None,
+            standing: Standing::InForce,
         }
     );
 }
@@ -66,7 +67,7 @@ pub async fn an_expired_suppression_is_replaced(stage: Stage) {
     };
     store.add(std::slice::from_ref(&expiring), at(0)).await.unwrap();
     let old = store
-        .suppression(&key("dead@example.org"))
+        .suppression(&about("dead@example.org"))
         .await
         .unwrap()
         .unwrap();
@@ -103,7 +104,7 @@ pub async fn adding_keeps_what_is_there(stage: Stage) {
     assert_eq!((again.added, again.kept), (0, 10_051));
     let cause = async |address| {
         store
-            .suppression(&key(address))
+            .suppression(&about(address))
             .await
             .unwrap()
             .unwrap()
@@ -136,7 +137,7 @@ pub async fn lists_are_filtered_and_paged(stage: Stage) {
     store.add(&entries, at(0)).await.unwrap();
     let list = async |filter: Filter| -> Vec<String> {
         let found = store.suppressions(&filter).await.unwrap();
-        found.iter().map(|s| s.entry.address.to_string()).collect()
+        found.iter().map(|s| s.entry.subject.to_string()).collect()
     };
     assert_eq!(list(Filter::default()).await.len(), 4);
     let domain = |domain: &str| Filter {
@@ -180,7 +181,7 @@ pub async fn removing_leaves_its_trace(stage: Stage) {
         .add(&[entry("dead@example.org", Cause::UserUnknown)], at(0))
         .await
         .unwrap();
-    let address = key("dead@example.org");
+    let address = about("dead@example.org");
     let removed = store
         .remove(&address, "cli bob", "he is back", at(5))
         .await
@@ -204,7 +205,7 @@ pub async fn removing_leaves_its_trace(stage: Stage) {
         lifted.kind,
         ChangeKind::Lifted {
             id: removed.id,
-            address: address.clone()
+            subject: address.clone()
         }
     );
     assert!(store.totals().await.unwrap().suppressions.is_empty());

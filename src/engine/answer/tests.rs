@@ -19,7 +19,7 @@ fn memory() -> Memory {
     let memory = Memory::new();
     for address in ["dead@example.org", "dead@gmail.com", "пётр@xn--e1aybc.example"] {
         memory.suppress(
-            &Address::parse(address).unwrap().key(LocalPart::Fold),
+            &Address::parse(address).unwrap().key(LocalPart::Fold).into(),
             &Entry {
                 id: SuppressionId(123),
                 cause: Cause::UserUnknown,
@@ -222,7 +222,10 @@ fn keys_that_are_no_address_are_not_found() {
 fn before_memory_is_loaded_mail_passes_or_waits_as_configured() {
     let memory = Memory::new();
     memory.suppress(
-        &Address::parse("dead@example.org").unwrap().key(LocalPart::Fold),
+        &Address::parse("dead@example.org")
+            .unwrap()
+            .key(LocalPart::Fold)
+            .into(),
         &Entry {
             id: SuppressionId(1),
             cause: Cause::UserUnknown,
