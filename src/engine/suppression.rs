@@ -1,7 +1,9 @@
 //! Suppressions: whom not to mail, each with its cause, its author and its evidence.
 
+pub mod allow;
 pub mod subject;
 
+pub use allow::AllowList;
 pub use subject::{Subject, Target};
 
 use super::verdict::Cause;

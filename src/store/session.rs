@@ -9,6 +9,10 @@
 //! On failure: a session that ends without [`Session::commit`], or in the middle of a statement, closes
 //! its connection, which rolls back on either database, even where the server no longer answers.
 
+mod copy;
+
+pub(super) use copy::{Line, Lines, NULL, Statement};
+
 use super::contract::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Decode, Row as _, Type};

@@ -94,13 +94,6 @@ impl Table {
         }
     }
 
-    /// Makes room for so many entries in all, where there is less.
-    pub(super) fn reserve(&self, entries: usize) {
-        for shard in &self.shards {
-            shard.reserve(share(entries));
-        }
-    }
-
     /// The mark of a fingerprint.
     pub(super) fn get(&self, fingerprint: u64) -> Option<u32> {
         let fingerprint = kept(fingerprint);
@@ -135,15 +128,6 @@ impl Table {
         buckets.sum::<usize>() * size_of::<Bucket>()
     }
 
-    /// Puts everything that another table holds in the place of what this one does, part by part.
-    pub(super) fn replace(&self, other: Self) {
-        for (shard, new) in self.shards.iter().zip(other.shards) {
-            let mut filled = shard.writer.lock();
-            *filled = new.writer.into_inner();
-            shard.buckets.store(new.buckets.into_inner());
-        }
-    }
-
     /// Shows every entry to `see`, in no order. What changes meanwhile may be seen or not.
     pub(super) fn each(&self, mut see: impl FnMut(u64, u32)) {
         for shard in &self.shards {
@@ -174,13 +158,6 @@ impl Shard {
         Self {
             buckets: ArcSwap::from_pointee(Buckets::with_capacity(entries)),
             writer: Mutex::default(),
-        }
-    }
-
-    fn reserve(&self, entries: usize) {
-        let mut filled = self.writer.lock();
-        if self.buckets.load().most() < entries {
-            self.rebuild(&mut filled, entries);
         }
     }
 
@@ -308,7 +285,6 @@ mod tests {
     enum Step {
         Insert(u64, u32),
         Remove(u64),
-        Reserve(usize),
     }
 
     /// Few fingerprints in one part and close together, so that chains form and slots come back; 0 among them.
@@ -321,7 +297,6 @@ mod tests {
         prop_oneof![
             6 => (fingerprint.clone(), 1..u32::MAX).prop_map(|(f, mark)| Step::Insert(f, mark)),
             4 => fingerprint.prop_map(Step::Remove),
-            1 => (0..2000usize).prop_map(Step::Reserve),
         ]
     }
 
@@ -333,7 +308,6 @@ mod tests {
                 match step {
                     Step::Insert(f, mark) => prop_assert_eq!(table.insert(f, mark), model.insert(kept(f), mark)),
                     Step::Remove(f) => prop_assert_eq!(table.remove_if(f, |_| true), model.remove(&kept(f))),
-                    Step::Reserve(n) => table.reserve(n),
                 }
                 prop_assert_eq!(table.len(), model.len());
             }
@@ -374,7 +348,9 @@ mod tests {
         }
         assert!(table.octets() <= 400_000, "{}", table.octets());
         let reserved = Table::with_capacity(100_000);
-        (0..100_000).for_each(|n| drop(reserved.insert(scramble(n), 1)));
+        for n in 0..100_000 {
+            reserved.insert(scramble(n), 1);
+        }
         assert!(reserved.octets() <= 1_700_000, "{}", reserved.octets());
     }
 
@@ -385,7 +361,9 @@ mod tests {
         const LASTING: u64 = 5_000;
         let table = Table::default();
         let mark_of = |n: u64| (scramble(n) >> 40) as u32 | 1;
-        (0..LASTING).for_each(|n| drop(table.insert(scramble(n), mark_of(n))));
+        for n in 0..LASTING {
+            table.insert(scramble(n), mark_of(n));
+        }
         let (done, start) = (AtomicBool::new(false), Barrier::new(4));
         std::thread::scope(|scope| {
             for reader in 0..3u64 {
@@ -404,24 +382,15 @@ mod tests {
             }
             start.wait();
             for _ in 0..3 {
-                (LASTING..12 * LASTING).for_each(|n| drop(table.insert(scramble(n), mark_of(n))));
-                (LASTING..12 * LASTING).for_each(|n| drop(table.remove_if(scramble(n), |_| true)));
+                for n in LASTING..12 * LASTING {
+                    table.insert(scramble(n), mark_of(n));
+                }
+                for n in LASTING..12 * LASTING {
+                    table.remove_if(scramble(n), |_| true);
+                }
             }
             done.store(true, Ordering::Relaxed);
         });
         assert_eq!(table.len(), LASTING as usize);
-    }
-
-    #[test]
-    fn a_replaced_table_holds_what_the_new_one_did() {
-        let (table, new) = (Table::default(), Table::default());
-        (0..1000).for_each(|n| drop(table.insert(scramble(n), 1)));
-        (500..2000).for_each(|n| drop(new.insert(scramble(n), 2)));
-        table.replace(new);
-        assert_eq!(table.len(), 1500);
-        assert_eq!(table.get(scramble(3)), None);
-        assert_eq!(table.get(scramble(600)), Some(2));
-        (0..5000).for_each(|n| drop(table.insert(scramble(n), 3)));
-        assert_eq!(table.len(), 5000);
     }
 }
