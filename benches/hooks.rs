@@ -147,7 +147,7 @@ fn load() -> Result<Arc<Memory>, Failure> {
     let since = "2026-11-21T10:00:00Z".parse()?;
     let (before, start) = (resident(), Instant::now());
     let memory = Memory::new();
-    memory.load(SUPPRESSIONS).finish();
+    memory.load(SUPPRESSIONS, 0).finish();
     for (id, key) in (1..).zip(&keys) {
         let entry = Entry {
             id: SuppressionId(id),

@@ -1,7 +1,7 @@
 //! What the hooks answer from: suppressions, the providers of domains, and lanes, in memory.
 //!
 //! Reading takes nanoseconds, never waits for input or output and never fails. The store feeds it
-//! (the shells call [`Memory::suppress`], [`Memory::lift`], [`Memory::set_provider`] and
+//! (the shells call [`Memory::suppress_now`], [`Memory::suppress`], [`Memory::lift`], [`Memory::set_provider`] and
 //! [`Memory::set_lane`] after a commit, and on what other nodes changed); until that feed has caught
 //! up once, [`Memory::is_loaded`] says no and the hooks let mail pass.
 //!
@@ -30,7 +30,7 @@ mod table;
 pub use detail::Detail;
 pub use list::{Found, Loading, Question};
 
-use list::List;
+use list::{FEED, List};
 use mark::Mark;
 
 /// An entry, as the store tells of it.
@@ -140,16 +140,32 @@ impl Memory {
         }
     }
 
-    /// The subject has this entry. What was known of it before is replaced.
+    /// The subject has this entry, says the change feed. What was known of it before is replaced.
     pub fn suppress(&self, subject: &Subject, entry: &Entry) {
-        self.suppressions.suppress(subject, entry);
+        self.suppressions.suppress(subject, entry, FEED);
+    }
+
+    /// The subject has this entry, says who has just committed it as a change up to this number. What the feed has
+    /// told by now is not told again: it may have been lifted since.
+    pub fn suppress_now(&self, subject: &Subject, entry: &Entry, sequence: i64) {
+        self.suppressions.suppress(subject, entry, sequence);
+    }
+
+    /// As [`Memory::lift`], says who has just committed it as a change up to this number.
+    pub fn lift_now(&self, subject: &Subject, id: SuppressionId, sequence: i64) -> bool {
+        self.suppressions.lift(subject, id, sequence)
+    }
+
+    /// The change feed is about to be applied up to this number.
+    pub fn reach(&self, sequence: i64) {
+        self.suppressions.reach(sequence);
     }
 
     /// The subject's entry was lifted, if it is this one; whether it was. A lift that comes after the subject was
     /// suppressed anew does not touch the new entry (but for one in 32, for as long as the feed is behind: the
     /// end of the number is all that is kept of it).
     pub fn lift(&self, subject: &Subject, id: SuppressionId) -> bool {
-        self.suppressions.lift(subject, id)
+        self.suppressions.lift(subject, id, FEED)
     }
 
     /// One of many stored entries, given by the canonical text of its subject.
@@ -165,10 +181,11 @@ impl Memory {
             .learn(subject, Mark::new(id, cause, standing, expires));
     }
 
-    /// Begins to load all suppressions, about so many, beside those that answer.
+    /// Begins to load all suppressions, about so many, beside those that answer. The feed stood at `sequence` before
+    /// the first of them was read.
     #[must_use]
-    pub fn load(&self, entries: usize) -> Loading<'_> {
-        self.suppressions.load(entries)
+    pub fn load(&self, entries: usize, sequence: i64) -> Loading<'_> {
+        self.suppressions.load(entries, sequence)
     }
 
     /// What forbids mailing an address at `now`, or holds it in quarantine: the address before its domain before

@@ -136,7 +136,7 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
     migrated.send_replace(true);
     let begun = clock::monotonic();
     let feed = store.feed().await?;
-    load_suppressions(store, memory).await?;
+    load_suppressions(store, memory, feed.sequence).await?;
     for (domain, provider) in store.domains().await? {
         memory.set_provider(&domain, &provider, clock::now());
     }
@@ -156,10 +156,10 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
 }
 
 /// Reads all suppressions into fresh tables, and has them answer.
-async fn load_suppressions(store: &Store, memory: &Memory) -> Result<(), StoreError> {
+async fn load_suppressions(store: &Store, memory: &Memory, sequence: i64) -> Result<(), StoreError> {
     let totals = store.totals().await?;
     let count: u64 = totals.suppressions.iter().map(|(_, n)| n).sum();
-    let loading = memory.load(usize::try_from(count).unwrap_or(0));
+    let loading = memory.load(usize::try_from(count).unwrap_or(0), sequence);
     let mut reached = None;
     loop {
         reached = store
@@ -192,6 +192,7 @@ async fn catch_up(store: &Store, memory: &Memory, place: &Place) -> Result<Reach
             return Ok(Reached::Place(place));
         };
         let reached = last.sequence;
+        memory.reach(reached);
         let mut ordered = BTreeSet::new();
         for change in changes {
             if let ChangeKind::Bulk { first, last } = change.kind {
@@ -230,9 +231,9 @@ async fn read_range(
     Ok(())
 }
 
-/// Has the memory know a stored entry.
-pub fn remember(memory: &Memory, suppression: &Suppression) {
-    memory.suppress(&suppression.entry.subject, &entry_of(suppression));
+/// Has the memory know an entry that was just committed, as a change up to this number of the feed.
+pub fn remember(memory: &Memory, suppression: &Suppression, sequence: i64) {
+    memory.suppress_now(&suppression.entry.subject, &entry_of(suppression), sequence);
 }
 
 /// Brings the memory up to a change. Returns the lane whose orders are to be read anew.

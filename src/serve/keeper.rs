@@ -256,7 +256,7 @@ impl Keeper {
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
         for suppression in &committed.suppressed {
-            feed::remember(&self.memory, suppression);
+            feed::remember(&self.memory, suppression, committed.sequence);
             self.counters.suppressions.fetch_add(1, Ordering::Relaxed);
             let entry = &suppression.entry;
             info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, author = %entry.author,

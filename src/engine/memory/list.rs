@@ -11,6 +11,10 @@
 //!
 //! **Loading** fills a generation beside the one that answers, and puts it in its place when it is complete;
 //! what changes meanwhile is written to both.
+//!
+//! **Heights.** A change comes twice: from whoever committed it here, at once, and from the change feed. The first
+//! may be late, and the feed may have lifted by then what it suppresses; so it counts only as long as its number
+//! is above the generation's height, up to which the feed has been, or is just being, applied.
 
 use super::Entry;
 use super::detail::{Detail, Details};
@@ -26,7 +30,10 @@ use parking_lot::Mutex;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicIsize, Ordering};
+
+/// The number of what the feed itself says: nothing is above it.
+pub(super) const FEED: i64 = i64::MAX;
 
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +74,8 @@ pub(super) struct List {
 #[derive(Debug, Default)]
 struct Generation {
     table: Table,
+    /// The changes up to this number come from the feed alone. Changed only while nothing is written.
+    height: AtomicI64,
     /// Entries about one stream.
     streams: AtomicIsize,
     /// Entries about a domain.
@@ -116,48 +125,63 @@ impl List {
     }
 
     /// The subject has this entry; what was known of it before is replaced.
-    pub(super) fn suppress(&self, subject: &Subject, entry: &Entry) {
+    pub(super) fn suppress(&self, subject: &Subject, entry: &Entry, sequence: i64) {
         let fingerprint = self.fingerprint(&subject.to_string());
         let mark = Mark::new(entry.id, entry.cause, entry.standing, entry.expires);
-        self.write(|generation| generation.insert(Some(subject), fingerprint, mark));
-        self.details.put(
-            fingerprint,
-            Detail {
+        let written = self.write(sequence, |generation| {
+            generation.insert(Some(subject), fingerprint, mark);
+        });
+        if written.is_some() {
+            let detail = Detail {
                 id: entry.id,
                 since: entry.since,
-            },
-        );
+            };
+            self.details.put(fingerprint, detail);
+        }
     }
 
     /// The subject's entry was lifted, if it is this one; whether it was.
-    pub(super) fn lift(&self, subject: &Subject, id: SuppressionId) -> bool {
+    pub(super) fn lift(&self, subject: &Subject, id: SuppressionId, sequence: i64) -> bool {
         let fingerprint = self.fingerprint(&subject.to_string());
-        let lifted = self.write(|generation| generation.remove(subject, fingerprint, id));
-        if lifted {
+        let lifted = self.write(sequence, |generation| generation.remove(subject, fingerprint, id));
+        if lifted == Some(true) {
             self.details.remove(fingerprint);
         }
-        lifted
+        lifted == Some(true)
+    }
+
+    /// The feed is being applied up to here.
+    pub(super) fn reach(&self, sequence: i64) {
+        let coming = self.coming.lock();
+        if let Some(coming) = &*coming {
+            coming.height.store(sequence, Ordering::Relaxed);
+        }
+        self.current.load().height.store(sequence, Ordering::Relaxed);
     }
 
     /// A stored entry, given by the canonical text of its subject.
     pub(super) fn learn(&self, text: &str, mark: Mark) {
         let fingerprint = self.fingerprint(text);
-        self.write(|generation| generation.learn(text, fingerprint, mark));
+        self.write(FEED, |generation| generation.learn(text, fingerprint, mark));
     }
 
-    /// Does the same to what answers and to what is being loaded; returns what came of the former.
-    fn write<T>(&self, change: impl Fn(&Generation) -> T) -> T {
+    /// Does the same to what answers and to what is being loaded, where the feed has not been beyond it; returns
+    /// what came of the former.
+    fn write<T>(&self, sequence: i64, change: impl Fn(&Generation) -> T) -> Option<T> {
+        let news = |generation: &Generation| generation.height.load(Ordering::Relaxed) < sequence;
         let coming = self.coming.lock();
-        if let Some(coming) = &*coming {
+        if let Some(coming) = coming.as_ref().filter(|generation| news(generation)) {
             change(coming);
         }
-        change(&self.current.load())
+        let current = self.current.load();
+        news(&current).then(|| change(&current))
     }
 
-    /// Begins to load about so many entries.
-    pub(super) fn load(&self, entries: usize) -> Loading<'_> {
+    /// Begins to load about so many entries, as they are when the feed stands at `sequence` or later.
+    pub(super) fn load(&self, entries: usize, sequence: i64) -> Loading<'_> {
         let generation = Arc::new(Generation {
             table: Table::with_capacity(entries),
+            height: AtomicI64::new(sequence),
             ..Generation::default()
         });
         *self.coming.lock() = Some(Arc::clone(&generation));

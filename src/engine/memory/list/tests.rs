@@ -152,7 +152,7 @@ fn quarantine_answers_only_where_nothing_is_in_force() {
 fn what_changes_while_loading_is_there_afterwards() {
     let memory = Memory::new();
     memory.suppress(&about("gone@x"), &entry(1));
-    let loading = memory.load(10);
+    let loading = memory.load(10, 0);
     let learn = |text: &str, id| {
         loading.learn(text, SuppressionId(id), Cause::Complaint, Standing::InForce, None);
     };
@@ -172,10 +172,36 @@ fn what_changes_while_loading_is_there_afterwards() {
     assert_eq!(found(&memory, "a@x", None, 0).unwrap().detail, None);
     assert_eq!(memory.size().suppressions, 5);
 
-    drop(memory.load(10));
+    drop(memory.load(10, 0));
     assert_eq!(memory.size().suppressions, 5, "given up");
-    memory.load(0).finish();
+    memory.load(0, 0).finish();
     assert_eq!(memory.size().suppressions, 0);
+}
+
+/// Who committed tells at once, unless it is late and the feed has been there: then it may have been lifted since.
+#[test]
+fn a_late_teller_brings_nothing_back() {
+    let memory = Memory::new();
+    memory.suppress_now(&about("a@x"), &entry(1), 5);
+    assert_eq!(id(found(&memory, "a@x", None, 0)), Some(1));
+    memory.reach(6);
+    memory.suppress(&about("a@x"), &entry(1));
+    memory.lift(&about("a@x"), SuppressionId(1));
+    memory.suppress_now(&about("a@x"), &entry(1), 5);
+    assert_eq!(found(&memory, "a@x", None, 0), None);
+
+    let loading = memory.load(10, 8);
+    memory.suppress_now(&about("b@x"), &entry(2), 7);
+    memory.suppress_now(&about("c@x"), &entry(3), 9);
+    assert!(found(&memory, "b@x", None, 0).is_some());
+    assert!(!memory.lift_now(&about("b@x"), SuppressionId(2), 6));
+    loading.finish();
+    assert_eq!(
+        found(&memory, "b@x", None, 0),
+        None,
+        "what was read did not have it"
+    );
+    assert!(found(&memory, "c@x", None, 0).is_some());
 }
 
 #[test]
@@ -275,7 +301,7 @@ proptest! {
                     }
                 }
                 Step::Reload => {
-                    let loading = memory.load(model.len());
+                    let loading = memory.load(model.len(), 0);
                     learn(&loading, &model);
                     loading.finish();
                 }
@@ -283,7 +309,7 @@ proptest! {
         }
         prop_assert_eq!(memory.size().suppressions, model.len());
         let other = Memory::with_key([3, 4]);
-        let loading = other.load(0);
+        let loading = other.load(0, 0);
         learn(&loading, &model);
         loading.finish();
         prop_assert_eq!(memory.digest(), other.digest());
