@@ -12,11 +12,15 @@ use super::suppression::{CHANNEL, KIND, advance};
 use crate::engine::suppression::NewSuppression;
 use crate::engine::verdict::Cause;
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// The table that Postgres' `COPY` fills: one for each connection.
 const GIVEN: &str = "CREATE TEMPORARY TABLE given_entry (
     n BIGINT, address TEXT, cause TEXT, since BIGINT, expires BIGINT, author TEXT, reason TEXT, event BYTEA,
     provider TEXT, standing TEXT, term BIGINT) ON COMMIT DELETE ROWS";
+
+/// How long a statement over a chunk may take: a slow disk has much to do.
+const TIME: Duration = Duration::from_secs(60);
 
 /// What a chunk's insertions wrote.
 #[derive(Default)]
@@ -58,6 +62,7 @@ pub(super) async fn add(
     given.dedup_by(|(one, _), (other, _)| one == other);
 
     let mut written = Written::default();
+    session.take_time(TIME).await?;
     if session.copies() {
         copy(session, &given).await?;
         insert_copied(session, &mut written).await?;

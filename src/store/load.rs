@@ -14,7 +14,7 @@ use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use jiff::Timestamp;
 
 /// Entries a page on Postgres.
-const COPIED: i64 = 200_000;
+const COPIED: i64 = 50_000;
 /// Entries a page on SQLite: glued, about a megabyte.
 const GLUED: i64 = 20_000;
 

@@ -6,16 +6,13 @@
 //! lines a backslash escapes; in SQLite's nothing is escaped, so that there only the last field of a line may hold
 //! a tab, and none a line feed.
 
-use super::{Args, Connection, Fault, STATEMENT, Session, Value, within};
+use super::{Args, Connection, Fault, Session, Value, within};
 use futures_util::TryStreamExt as _;
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 /// No value, as a field.
 pub(in crate::store) const NULL: &str = "\\N";
-/// How long a table that was sent may take to arrive: it is on its way, and so is what it is for.
-const ARRIVAL: Duration = Duration::from_secs(20);
 
 /// A line as it came.
 pub(in crate::store) struct Line<'a> {
@@ -143,7 +140,7 @@ impl Session {
         self.busy = true;
         let mut count = 0;
         let text = statement.text_of_copy();
-        within(STATEMENT, async {
+        within(self.patience, async {
             let mut stream = connection.copy_out_raw(&text).await?;
             while let Some(row) = stream.try_next().await? {
                 let row = row.strip_suffix(b"\n").unwrap_or(&row);
@@ -183,7 +180,7 @@ impl Session {
             return Err(Fault::Passing("SQLite takes no lines".into()));
         };
         self.busy = true;
-        within(ARRIVAL, async {
+        within(self.patience, async {
             let mut copy = connection
                 .copy_in_raw(&format!("COPY {table} FROM STDIN"))
                 .await?;
