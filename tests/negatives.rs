@@ -69,7 +69,7 @@ fn suppresses(event: &Event) -> bool {
             max_hold: Duration::from_secs(3600),
         },
     };
-    let decision = decide(&[record], &known, policy, &|_| None, now());
+    let decision = decide(&[record], &known, policy, &|_| None, &|_| None, now());
     !decision.suppress.is_empty() || !decision.unproven.is_empty() || !decision.lanes.is_empty()
 }
 

@@ -61,6 +61,9 @@ pub struct Decision {
     pub suppress: Vec<NewSuppression>,
     /// Lanes whose state is to be stored.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// Open lanes that nothing was ever said against: to be remembered and not stored, so that a first signal
+    /// finds what was accepted before it.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// Domains whose provider an answer has shown, as (domain, provider).
     pub domains: Vec<(String, String)>,
 }
@@ -94,18 +97,19 @@ impl Record {
 }
 
 /// Decides on a batch. `provider_of` tells which provider a domain is known to be at, so that only
-/// news is written.
+/// news is written; `unlimited` tells what is remembered of a lane that the store does not have.
 #[must_use]
 pub fn decide(
     records: &[Record],
     known: &Known,
     policy: Policy,
     provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    unlimited: &dyn Fn(&LaneKey) -> Option<Lane>,
     now: Timestamp,
 ) -> Decision {
     let mut decision = Decision::default();
     let mut suppress: BTreeMap<AddressKey, NewSuppression> = BTreeMap::new();
-    let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
+    let mut lanes = Lanes::new(&known.lanes, unlimited);
     let mut domains: BTreeMap<String, String> = BTreeMap::new();
     for (index, record) in records.iter().enumerate() {
         let trust = trust::of(&record.event, known.correlated[index]);
@@ -122,10 +126,7 @@ pub fn decide(
                 .or_insert_with(|| suppression(record));
         }
         if let Some(key) = record.lane.as_ref().filter(|_| trust == Trust::Own) {
-            let before = lanes.get(key).or_else(|| known.lanes.get(key));
-            if let Some(after) = lane_after(record, before, policy.limits, now) {
-                lanes.insert(key.clone(), after);
-            }
+            lanes.hear(key, record, policy.limits, now);
             let domain = record.event.recipient.domain();
             if provider_of(domain).as_deref() != Some(&key.provider) {
                 domains.insert(domain.to_owned(), key.provider.clone());
@@ -140,7 +141,8 @@ pub fn decide(
         }
     }
     decision.suppress = suppress.into_values().collect();
-    decision.lanes = lanes.into_iter().collect();
+    decision.lanes = lanes.changed.into_iter().collect();
+    decision.unlimited = lanes.unlimited.into_iter().collect();
     decision.domains = domains.into_iter().collect();
     decision
 }
@@ -178,13 +180,60 @@ fn moment(at: Timestamp, now: Timestamp) -> Timestamp {
     now.min(end)
 }
 
-/// The lane after the record, where it changes. Only answers of the provider's own count: each used what it
-/// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
-fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
+/// The lanes of a batch, as it goes through them.
+struct Lanes<'a> {
+    stored: &'a HashMap<LaneKey, Lane>,
+    remembered: &'a dyn Fn(&LaneKey) -> Option<Lane>,
+    changed: BTreeMap<LaneKey, Lane>,
+    unlimited: BTreeMap<LaneKey, Lane>,
+}
+
+impl<'a> Lanes<'a> {
+    fn new(stored: &'a HashMap<LaneKey, Lane>, remembered: &'a dyn Fn(&LaneKey) -> Option<Lane>) -> Self {
+        Self {
+            stored,
+            remembered,
+            changed: BTreeMap::new(),
+            unlimited: BTreeMap::new(),
+        }
+    }
+
+    /// Tells a lane of a record. Which lanes are worth a row of the store: those that were ever told to slow down,
+    /// and those that must be counted. A healthy one costs no write for its deliveries.
+    fn hear(&mut self, key: &LaneKey, record: &Record, limits: Limits, now: Timestamp) {
+        let stored = self.changed.get(key).or_else(|| self.stored.get(key));
+        if let Some(before) = stored {
+            let after = lane_after(record, before, limits, now);
+            if let Some(after) = after.filter(|after| after != before) {
+                self.changed.insert(key.clone(), after);
+            }
+            return;
+        }
+        let before = self
+            .unlimited
+            .get(key)
+            .cloned()
+            .or_else(|| (self.remembered)(key));
+        let before = before.unwrap_or_else(|| Lane::open(moment(record.event.at, now)));
+        let Some(after) = lane_after(record, &before, limits, now) else {
+            return;
+        };
+        if record.counts || after.signals > 0 {
+            self.unlimited.remove(key);
+            self.changed.insert(key.clone(), after);
+        } else {
+            self.unlimited.insert(key.clone(), after);
+        }
+    }
+}
+
+/// The lane after the record, where the record concerns it. Only answers of the provider's own count: each used
+/// what it allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
+fn lane_after(record: &Record, before: &Lane, limits: Limits, now: Timestamp) -> Option<Lane> {
     let at = moment(record.event.at, now);
-    let mut after = before.cloned().or_else(|| record.counts.then(|| Lane::open(at)));
+    let mut after = before.clone();
     match (record.event.outcome, record.verdict.remedy) {
-        (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
+        (Outcome::Delivered, _) => drop(after.delivered(at, 1)),
         (Outcome::Deferred, Remedy::Throttle) if record.verdict.scope != Scope::Recipient => {
             let signal = Signal {
                 rule: record.verdict.rule.to_string(),
@@ -196,21 +245,146 @@ fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Times
                     .unwrap_or_else(|| Kind::of(record.verdict.cause)),
                 recipient: throttle::recipient(record.mailed.as_str()),
             };
-            after
-                .get_or_insert_with(|| Lane::open(at))
-                .signalled(signal, limits, at, now);
+            after.signalled(signal, limits, at, now);
         }
         (Outcome::Failed | Outcome::Deferred, _) if record.event.relay.is_some() => {
-            drop(after.as_mut()?.answered(at, 1));
+            drop(after.answered(at, 1));
         }
         _ => return None,
     }
-    after.filter(|after| before != Some(after))
+    Some(after)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::throttle::State;
+    use crate::engine::verdict::Cause;
+    use crate::mail::address::Address;
+    use crate::mail::event::Source;
+    use crate::mail::reply::Reply;
+    use std::time::Duration;
+
+    const POLICY: Policy = Policy {
+        local_part: LocalPart::Fold,
+        limits: Limits {
+            default_hold: Duration::from_secs(300),
+            max_hold: Duration::from_secs(3600),
+        },
+    };
+
+    fn moment_of(seconds: f64) -> Timestamp {
+        throttle::later(Timestamp::from_second(1_700_000_000).unwrap(), seconds + 1e-3)
+    }
+
+    fn google() -> LaneKey {
+        LaneKey {
+            provider: "google".into(),
+            egress: "default".into(),
+        }
+    }
+
+    fn record(n: u32, outcome: Outcome, seconds: f64) -> Record {
+        let (at, cause) = match outcome {
+            Outcome::Delivered => (moment_of(seconds), Cause::Delivered),
+            _ => (moment_of(seconds), Cause::RateLimited),
+        };
+        let event = Event {
+            id: EventId::new(at, &[&n.to_be_bytes()]),
+            at,
+            source: Source::Log,
+            outcome,
+            evidence: Evidence::Fresh,
+            recipient: Address::parse(&format!("r{n}@gmail.test")).unwrap(),
+            original_recipient: None,
+            sender: None,
+            sasl_username: None,
+            queue_id: Some("Q".into()),
+            message_id: None,
+            envelope_id: None,
+            relay: None,
+            command: None,
+            reply: Reply::default(),
+            reported_status: None,
+            reporting_mta: None,
+            return_path: None,
+            own: true,
+        };
+        let verdict = Verdict {
+            cause,
+            sub_cause: None,
+            scope: cause.scope(),
+            permanent: false,
+            remedy: cause.remedy(false),
+            rule: "test".into(),
+            hold: None,
+            throttle: None,
+            advice: None,
+        };
+        Record::new(event, verdict, Some(google()), LocalPart::Fold)
+    }
+
+    fn decided(records: &[Record], stored: Option<Lane>, remembered: Option<Lane>, seconds: f64) -> Decision {
+        let known = Known {
+            fresh: vec![true; records.len()],
+            correlated: vec![false; records.len()],
+            repeat_of: vec![None; records.len()],
+            lanes: stored.map(|lane| (google(), lane)).into_iter().collect(),
+            ..Known::default()
+        };
+        let remembered = |_: &LaneKey| remembered.clone();
+        decide(
+            records,
+            &known,
+            POLICY,
+            &|_| Some("google".into()),
+            &remembered,
+            moment_of(seconds),
+        )
+    }
+
+    /// Deliveries of a lane that nothing limits are remembered and not stored; the first signal stores the lane with
+    /// what passed before it, in its own batch and in those before, and from then on each answer is stored.
+    #[test]
+    fn a_first_signal_finds_what_was_accepted_before_it() {
+        let delivered = |from: u32| -> Vec<Record> {
+            let each = from..from + 40;
+            each.map(|n| record(n, Outcome::Delivered, f64::from(n) / 10.0))
+                .collect()
+        };
+        let first = decided(&delivered(0), None, None, 4.0);
+        assert_eq!((first.lanes.len(), first.unlimited.len()), (0, 1));
+        let mut second = delivered(40);
+        second.push(record(80, Outcome::Deferred, 8.0));
+        let second = decided(&second, None, Some(first.unlimited[0].1.clone()), 8.0);
+        assert_eq!((second.lanes.len(), second.unlimited.len()), (1, 0));
+        let lane = second.lanes[0].1.clone();
+        assert!(matches!(lane.state, State::Held { .. }));
+        let third = decided(&[record(81, Outcome::Delivered, 10.0)], Some(lane), None, 10.0);
+        assert_eq!((third.lanes.len(), third.unlimited.len()), (1, 0));
+        let rate = third.lanes[0].1.law.rate().unwrap();
+        assert!((8.0..=10.5).contains(&rate), "{rate} of ten a second");
+
+        let alone = decided(&[record(82, Outcome::Deferred, 8.0)], None, None, 8.0);
+        let after = decided(
+            &[record(83, Outcome::Delivered, 10.0)],
+            Some(alone.lanes[0].1.clone()),
+            None,
+            10.0,
+        );
+        assert_eq!(after.lanes[0].1.law.rate(), Some(1.0), "nothing to go by");
+    }
+
+    /// One that must be counted for its warm-up is stored all the same.
+    #[test]
+    fn a_counted_lane_is_stored_from_its_first_delivery() {
+        let record = Record {
+            counts: true,
+            ..record(0, Outcome::Delivered, 0.0)
+        };
+        let decision = decided(&[record], None, None, 0.0);
+        assert_eq!((decision.lanes.len(), decision.unlimited.len()), (1, 0));
+    }
 
     #[test]
     fn a_stamp_of_whole_seconds_is_read_as_late_as_can_be() {

@@ -78,6 +78,7 @@ where
             .iter()
             .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
+        unlimited: decision.unlimited,
         domains: decision.domains,
         sequence,
     })

@@ -191,7 +191,7 @@ pub fn decided(batch: &Batch) -> impl Fn(&Known) -> Decision + Send + Sync {
         .unwrap_or_default();
     move |known| {
         let now = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
-        decide::decide(&records, known, POLICY, &|_| None, now)
+        decide::decide(&records, known, POLICY, &|_| None, &|_| None, now)
     }
 }
 

@@ -435,6 +435,20 @@ fn streams_take_turns_by_weight_and_keep_their_own_limit() {
     assert_eq!(look.by_stream.len(), 3);
 }
 
+/// What an unlimited lane passed is remembered until something is learned of it, and never brought back.
+#[test]
+fn what_an_unlimited_lane_passed_gives_way_to_what_is_learned() {
+    let gate = working();
+    let mut lane = Lane::open(at(0.0));
+    lane.delivered(at(0.0), 1);
+    gate.set_unlimited(&google(), lane.clone(), at(0.0));
+    assert_eq!(gate.unlimited(&google()), Some(lane.clone()));
+    assert_eq!((gate.lane(&google()), gate.lanes().len()), (None, 0));
+    gate.set_lane(google(), Lane::held(Signal::default(), at(9.0), at(1.0)), at(1.0));
+    gate.set_unlimited(&google(), lane, at(1.0));
+    assert_eq!(gate.unlimited(&google()), None);
+}
+
 #[test]
 fn a_spent_day_of_a_warm_up_is_not_blamed_on_the_provider() {
     let gate = working();
