@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// The words of a provider whose rate is exceeded, and a rule for them; and for too many connections. The
-/// shipped rules name holds of half an hour, as large providers want: here the law finds its pauses itself.
+/// The words of a provider whose rate is exceeded, and a rule for them; and for too many connections. (These are
+/// said by Google's servers, for some of whose words shipped rules name holds of half an hour.)
 const LIMIT: &str = "421 4.7.0 Hidden limit reached, come back in a moment";
 const RULES: &str = r#"
 [[rule]]
