@@ -274,6 +274,7 @@ impl Keeper {
                     known,
                     &bench.policy,
                     &|domain| memory.provider_of(domain),
+                    &|key| memory.gate().unlimited(key),
                     now,
                 )
             })
@@ -333,6 +334,9 @@ impl Keeper {
             } else if lane.state == State::Open && before.is_some() {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
+        }
+        for (key, lane) in &committed.unlimited {
+            self.memory.gate().set_unlimited(key, lane.clone(), now);
         }
         batch
             .records

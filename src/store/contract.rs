@@ -67,6 +67,8 @@ pub struct Committed {
     pub incidents: Vec<Incident>,
     /// The lanes written.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// The lanes that are remembered and not written.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// The domains written, as (domain, provider).
     pub domains: Vec<(String, String)>,
     /// The greatest number in the change feed that the commit took; 0 where it changed nothing.
