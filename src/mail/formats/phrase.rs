@@ -142,7 +142,9 @@ pub fn peel_recipient(recipient: &mut Recipient) {
     let Some(diagnostic) = recipient.diagnostic.as_mut() else {
         return;
     };
-    if let Some(error) = smtp_error(&diagnostic.text).filter(|_| diagnostic.text.starts_with("SMTP error")) {
+    if diagnostic.text.starts_with("SMTP error")
+        && let Some(error) = smtp_error(&diagnostic.text)
+    {
         let (text, command) = (error.reply.to_owned(), error.command.map(str::to_owned));
         recipient.remote_mta = recipient.remote_mta.take().or(error.host);
         recipient.command = recipient.command.take().or(command);
