@@ -8,15 +8,16 @@
 //! anybody can write it. Reading never fails; what is missing is empty.
 
 use super::address::Address;
-use super::field::unfolded;
 use super::html;
-use mail_parser::{Header, Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
 mod border;
+mod head;
 
 use border::border;
+pub(super) use head::Head;
 
 /// The longest run of words that is read, in octets: a bounce about thousands of recipients fits.
 const MAX_WORDS: usize = 256 * 1024;
@@ -24,6 +25,7 @@ const MAX_WORDS: usize = 256 * 1024;
 /// A message under the eyes of the readers of formats.
 pub struct Letter<'a> {
     message: &'a Message<'a>,
+    head: Head<'a>,
     /// Where a mail stood that was left out of the message, and that mail.
     left_out: Option<(usize, &'a [u8])>,
     words: OnceCell<Words>,
@@ -32,39 +34,42 @@ pub struct Letter<'a> {
     null_sender: OnceCell<bool>,
     from_daemon: OnceCell<bool>,
     grams: OnceCell<Grams>,
-    /// The bits of the names of all fields.
-    name_bits: OnceCell<u64>,
 }
 
 /// The text of a message, cut where the returned mail begins.
 #[derive(Debug, Default)]
 struct Words {
-    own: String,
-    returned: Option<String>,
+    text: String,
+    /// Where what the reporter says ends.
+    end: usize,
+    /// Where the returned mail begins, if there is one.
+    returned: Option<usize>,
 }
 
 impl<'a> Letter<'a> {
     /// Looks at a message.
     #[must_use]
     pub fn new(message: &'a Message<'a>) -> Self {
+        Self::abridged(message, Head::of(message), None)
+    }
+
+    /// As [`Letter::new`], where the message was parsed without most fields of its header, and perhaps without the
+    /// mail that begins at an octet of it.
+    pub(super) fn abridged(
+        message: &'a Message<'a>,
+        head: Head<'a>,
+        left_out: Option<(usize, &'a [u8])>,
+    ) -> Self {
         Self {
             message,
-            left_out: None,
+            head,
+            left_out,
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
             null_sender: OnceCell::new(),
             from_daemon: OnceCell::new(),
             grams: OnceCell::new(),
-            name_bits: OnceCell::new(),
-        }
-    }
-
-    /// As [`Letter::new`], where the message was parsed without the mail that begins at an octet of it.
-    pub(super) fn without(message: &'a Message<'a>, at: usize, mail: &'a [u8]) -> Self {
-        Self {
-            left_out: Some((at, mail)),
-            ..Self::new(message)
         }
     }
 
@@ -74,7 +79,7 @@ impl<'a> Letter<'a> {
         (part.is_message() && part.raw_body_offset() as usize == at).then_some(mail)
     }
 
-    /// The message itself.
+    /// The message itself. Of its header only the fields of MIME and the subject are sure to be there.
     #[must_use]
     pub fn message(&self) -> &'a Message<'a> {
         self.message
@@ -91,10 +96,12 @@ impl<'a> Letter<'a> {
 
     /// All fields of that name (whatever its case), unfolded, undecoded, in their order.
     pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
-        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
-        // Readers of formats ask for dozens of fields that are not there.
-        let may = name_bits & name_bit(name) != 0;
-        may.then(|| fields(self.message, name)).into_iter().flatten()
+        self.head.named(name)
+    }
+
+    /// The names of all fields, in their order.
+    pub(super) fn field_names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.head.iter().map(|(name, _)| name)
     }
 
     /// The first field of that name.
@@ -106,10 +113,7 @@ impl<'a> Letter<'a> {
     /// Whether there is a field of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
-        let fields = self.message.parts.first().map(|part| &part.headers);
-        name_bits & name_bit(name) != 0
-            && fields.is_some_and(|fields| fields.iter().any(|f| f.name().eq_ignore_ascii_case(name)))
+        self.head.has(name)
     }
 
     /// The subject, decoded (RFC 2047), in lower case.
@@ -189,7 +193,8 @@ impl<'a> Letter<'a> {
     /// What the message says to people, in front of what it returns.
     #[must_use]
     pub fn words(&self) -> &str {
-        &self.cut().own
+        let words = self.cut();
+        &words.text[..words.end]
     }
 
     /// Whether a phrase stands in the words. Made for the tells of formats, which ask for a hundred phrases that
@@ -219,18 +224,19 @@ impl<'a> Letter<'a> {
     /// The mail returned within the words, from its header on; `None` where none is.
     #[must_use]
     pub fn returned(&self) -> Option<&str> {
-        self.cut().returned.as_deref()
+        let words = self.cut();
+        words.returned.and_then(|start| words.text.get(start..))
     }
 
     fn cut(&self) -> &Words {
         self.words.get_or_init(|| {
-            let mut own = self.text();
-            let Some((end, start)) = border(&own) else {
-                return Words { own, returned: None };
-            };
-            let returned = own.get(start..).map(str::to_owned);
-            own.truncate(end);
-            Words { own, returned }
+            let text = self.text();
+            let border = border(&text);
+            Words {
+                end: border.map_or(text.len(), |(end, _)| end),
+                returned: border.map(|(_, start)| start),
+                text,
+            }
         })
     }
 
@@ -285,18 +291,6 @@ impl<'a> Letter<'a> {
     }
 }
 
-/// A bit for a field's name, by its length and its last letter: most names differ from most others in one of
-/// them.
-fn name_bit(name: &str) -> u64 {
-    let last = name.bytes().next_back().unwrap_or_default() | 0x20;
-    1 << ((name.len() * 5 + usize::from(last) * 3) % 64)
-}
-
-fn name_bits(message: &Message<'_>) -> u64 {
-    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
-    fields.fold(0, |seen, field| seen | name_bit(field.name()))
-}
-
 /// Which runs of four octets stand in a text, by their hashes: a phrase that has a run which does not stand
 /// there does not stand there either. In a very long text all hashes do, and nothing is ruled out.
 struct Grams(Box<[u64; GRAM_WORDS]>);
@@ -328,19 +322,6 @@ impl Grams {
     }
 }
 
-/// The fields of a name in the header of a message, unfolded.
-fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
-    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
-    let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
-    named.filter_map(|field| content(message, field))
-}
-
-/// The content of a field in the header of a message, unfolded.
-pub(super) fn content<'n>(message: &'n Message<'_>, field: &Header<'_>) -> Option<Cow<'n, str>> {
-    let (start, end) = (field.offset_start as usize, field.offset_end as usize);
-    Some(unfolded(message.raw_message.get(start..end)?))
-}
-
 /// Whether a part is of that media type (RFC 2046), whatever its case.
 #[must_use]
 pub fn is_type(part: &MessagePart<'_>, name: &str, subtype: &str) -> bool {
@@ -363,6 +344,10 @@ fn append(words: &str, text: &mut String) {
     let room = MAX_WORDS.saturating_sub(text.len());
     let words = &words[..words.floor_char_boundary(room)];
     // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
+    // Room for a part like this one: most messages have one or two.
+    if text.is_empty() {
+        text.reserve(words.len() + 1);
+    }
     let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
     // Chunk by chunk without an early end, which lets the compiler look at many octets at once.
     let any = |chunk: &[u8]| chunk.iter().fold(false, |found, &b| found | suspicious(b));
