@@ -9,6 +9,8 @@ use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::EnhancedStatus;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// A recipient whose mail is late, with what was said of it.
 pub(super) fn delayed(address: Address, said: &str) -> Recipient {
@@ -109,7 +111,8 @@ pub fn peel(text: &str) -> Option<String> {
 
 /// `Error transferring to mx.x.test; SMTP Protocol Returned a Permanent Error 550 5.1.1 no`.
 fn domino(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("SMTP Protocol Returned a ")?;
+    static FRAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("SMTP Protocol Returned a "));
+    let rest = &text[FRAME.find(text.as_bytes())? + FRAME.needle().len()..];
     let reply = rest
         .trim_start_matches("Permanent Error")
         .trim_start_matches("Transient Error");
