@@ -12,6 +12,7 @@ use super::html;
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 mod border;
 mod head;
@@ -28,18 +29,20 @@ pub struct Letter<'a> {
     head: Head<'a>,
     /// Where a mail stood that was left out of the message, and that mail.
     left_out: Option<(usize, &'a [u8])>,
-    words: OnceCell<Words>,
+    words: OnceCell<Words<'a>>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
+    /// Where the address stands in `from`.
+    sender: OnceCell<Range<usize>>,
     null_sender: OnceCell<bool>,
     from_daemon: OnceCell<bool>,
     grams: OnceCell<Grams>,
 }
 
 /// The text of a message, cut where the returned mail begins.
-#[derive(Debug, Default)]
-struct Words {
-    text: String,
+#[derive(Debug)]
+struct Words<'a> {
+    text: Cow<'a, str>,
     /// Where what the reporter says ends.
     end: usize,
     /// Where the returned mail begins, if there is one.
@@ -67,6 +70,7 @@ impl<'a> Letter<'a> {
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
+            sender: OnceCell::new(),
             null_sender: OnceCell::new(),
             from_daemon: OnceCell::new(),
             grams: OnceCell::new(),
@@ -134,13 +138,18 @@ impl<'a> Letter<'a> {
     #[must_use]
     pub fn sender(&self) -> &str {
         let from = self.from();
-        match (from.rfind('<'), from.rfind('>')) {
-            (Some(start), Some(end)) if start < end => from[start + 1..end].trim(),
-            _ => from
-                .split([' ', '('])
-                .find(|word| word.contains('@'))
-                .unwrap_or(from),
-        }
+        let range = self.sender.get_or_init(|| {
+            let sender = match (from.rfind('<'), from.rfind('>')) {
+                (Some(start), Some(end)) if start < end => from[start + 1..end].trim(),
+                _ => from
+                    .split([' ', '('])
+                    .find(|word| word.contains('@'))
+                    .unwrap_or(from),
+            };
+            let start = sender.as_ptr().addr() - from.as_ptr().addr();
+            start..start + sender.len()
+        });
+        &from[range.clone()]
     }
 
     /// The mailbox in `From`, decoded; `None` where there is none.
@@ -228,7 +237,7 @@ impl<'a> Letter<'a> {
         words.returned.and_then(|start| words.text.get(start..))
     }
 
-    fn cut(&self) -> &Words {
+    fn cut(&self) -> &Words<'a> {
         self.words.get_or_init(|| {
             let text = self.text();
             let border = border(&text);
@@ -241,14 +250,14 @@ impl<'a> Letter<'a> {
     }
 
     /// The text parts in front of a returned message, decoded.
-    fn text(&self) -> String {
-        let mut text = String::new();
+    fn text(&self) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed("");
         self.gather(0, 0, &mut text);
         text
     }
 
     /// Gathers the text of a part and of those in it; `false` ends it, at the returned message.
-    fn gather(&self, id: usize, depth: usize, text: &mut String) -> bool {
+    fn gather(&self, id: usize, depth: usize, text: &mut Cow<'a, str>) -> bool {
         let Some(part) = self.message.parts.get(id) else {
             return true;
         };
@@ -278,12 +287,16 @@ impl<'a> Letter<'a> {
                 true
             }
             PartType::Text(words) if !html::is_html(words) => {
-                append(words, text);
+                if text.is_empty() && is_ready(words) {
+                    *text = Cow::Borrowed(words);
+                } else {
+                    append(words, text.to_mut());
+                }
                 true
             }
             PartType::Text(html) | PartType::Html(html) => {
                 let html = &html[..html.floor_char_boundary(4 * MAX_WORDS)];
-                append(&html::text(html), text);
+                append(&html::text(html), text.to_mut());
                 true
             }
             _ => true,
@@ -295,8 +308,9 @@ impl<'a> Letter<'a> {
 /// there does not stand there either. In a very long text all hashes do, and nothing is ruled out.
 struct Grams(Box<[u64; GRAM_WORDS]>);
 
-/// 2 KiB: an eighth of it is set by a notice of usual length.
-const GRAM_WORDS: usize = 256;
+/// 1 KiB, which allocators hand out quickly: a quarter of it is set by a notice of usual length, and phrases have many
+/// runs.
+const GRAM_WORDS: usize = 128;
 
 impl Grams {
     fn of(text: &[u8]) -> Self {
@@ -318,7 +332,7 @@ impl Grams {
     fn bit(gram: &[u8]) -> usize {
         let number = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
         // Fibonacci hashing: the upper bits of the product depend on all of the lower ones.
-        (number.wrapping_mul(0x9e37_79b1) >> 18) as usize
+        (number.wrapping_mul(0x9e37_79b1) >> 19) as usize
     }
 }
 
@@ -339,28 +353,38 @@ pub fn is_header_only(part: &MessagePart<'_>) -> bool {
         .any(|s| is_type(part, "text", s) || is_type(part, "message", s))
 }
 
+/// Whether words may be taken as they stand.
+fn is_ready(words: &str) -> bool {
+    words.len() < MAX_WORDS && words.ends_with('\n') && !has_suspicious(words)
+}
+
+/// Whether words may hold control characters other than LF.
+fn has_suspicious(words: &str) -> bool {
+    // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
+    let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
+    // Chunk by chunk without an early end, which lets the compiler look at many octets at once.
+    let any = |chunk: &[u8]| chunk.iter().fold(false, |found, &b| found | suspicious(b));
+    words.as_bytes().chunks(256).any(any)
+}
+
 /// Appends words with plain line ends and without control characters, as far as they fit.
 fn append(words: &str, text: &mut String) {
     let room = MAX_WORDS.saturating_sub(text.len());
     let words = &words[..words.floor_char_boundary(room)];
-    // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
     // Room for a part like this one: most messages have one or two.
     if text.is_empty() {
         text.reserve(words.len() + 1);
     }
-    let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
-    // Chunk by chunk without an early end, which lets the compiler look at many octets at once.
-    let any = |chunk: &[u8]| chunk.iter().fold(false, |found, &b| found | suspicious(b));
-    if !words.as_bytes().chunks(256).any(any) {
+    if !has_suspicious(words) {
         text.push_str(words);
     } else {
         for line in words.split_inclusive('\n') {
             match line.strip_suffix("\r\n") {
-                Some(line) if !any(line.as_bytes()) => {
+                Some(line) if !has_suspicious(line) => {
                     text.push_str(line);
                     text.push('\n');
                 }
-                None if !any(line.as_bytes()) => text.push_str(line),
+                None if !has_suspicious(line) => text.push_str(line),
                 _ => plain(line, text),
             }
         }
