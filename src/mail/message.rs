@@ -129,15 +129,17 @@ static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
     let raw = repair::lines(raw);
+    if let Some((head, body)) = Head::plain(&raw)
+        && let Some(framed) = Framed::of(&raw, &head, body)
+    {
+        let letter = Letter::abridged(&framed.message, head, framed.left_out);
+        return Reading::of(&letter, body_digest(&raw, body));
+    }
     let readable = repair::readable(&raw);
-    if let Some((head, body)) = Head::plain(readable) {
-        if let Some(framed) = Framed::of(readable, &head, body) {
-            let letter = Letter::abridged(&framed.message, head, framed.left_out);
-            return Reading::of(&letter, body_digest(&raw, body));
-        }
-        if let Some(reading) = Abridged::of(readable, head, body).reading(&raw) {
-            return reading;
-        }
+    if let Some((head, body)) = Head::plain(readable)
+        && let Some(reading) = Abridged::of(readable, head, body).reading(&raw)
+    {
+        return reading;
     }
     let Some(message) = PARSER.parse(readable) else {
         return nothing(&raw);
