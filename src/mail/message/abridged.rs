@@ -62,16 +62,20 @@ impl<'a> Abridged<'a> {
         }
     }
 
-    /// Reads the message; `None` where the parser took for no returned mail what was left out as one, or where the
-    /// message is to be mended first. `raw` is all of it, for its digest.
+    /// Reads the message; `None` where the parser took for no returned mail what was left out as one. `raw` is all of
+    /// it, for its digest.
     pub(super) fn reading(self, raw: &[u8]) -> Option<Reading> {
         let message = PARSER.parse(&self.octets)?;
+        let digest = || body_digest(raw, self.body);
+        if self.left_out.is_none() {
+            let mended = repair::multipart(&message);
+            let mended = mended.as_ref().and_then(|mended| PARSER.parse(mended));
+            let message = mended.as_ref().unwrap_or(&message);
+            return Some(Reading::of(&Letter::abridged(message, self.head, None), digest()));
+        }
         let letter = Letter::abridged(&message, self.head, self.left_out);
-        let is_whole = match self.left_out {
-            Some(_) => message.parts.iter().any(|part| letter.left_out(part).is_some()),
-            None => !repair::lacks_parts(&message),
-        };
-        is_whole.then(|| Reading::of(&letter, body_digest(raw, self.body)))
+        let is_there = message.parts.iter().any(|part| letter.left_out(part).is_some());
+        is_there.then(|| Reading::of(&letter, digest()))
     }
 }
 
@@ -187,7 +191,12 @@ mod tests {
     fn whole(raw: &[u8]) -> Reading {
         let message = PARSER.parse(raw).unwrap();
         let start = message.root_part().raw_body_offset() as usize;
-        Reading::of(&Letter::new(&message), digest(&raw[start..]))
+        let mended = repair::multipart(&message);
+        let mended = mended.as_ref().and_then(|mended| PARSER.parse(mended));
+        Reading::of(
+            &Letter::new(mended.as_ref().unwrap_or(&message)),
+            digest(&raw[start..]),
+        )
     }
 
     const MAIL: &str = "Received: from a by b; now\nTo: a@x.test\nMessage-ID: <1@y.test>\n\nwords\n";

@@ -102,7 +102,11 @@ impl<'a> Framed<'a> {
             return None;
         }
         self.left_out = Some((part.offset_body as usize, mail));
-        part.body = PartType::Message(Message::default());
+        // An empty mail has a part as well: the parser's types rely on it.
+        part.body = PartType::Message(Message {
+            parts: vec![MessagePart::default()],
+            ..Message::default()
+        });
         Some(part)
     }
 
@@ -190,9 +194,7 @@ fn text<'a>(octets: &'a [u8], charset: Option<&str>) -> Cow<'a, str> {
     match (decoder, std::str::from_utf8(octets)) {
         (None, Ok(text)) => Cow::Borrowed(text),
         (None, Err(_)) => String::from_utf8_lossy(octets),
-        (Some(_), Ok(text)) if text.is_ascii() && SUPERSETS.iter().any(|known| is_superset(&known)) => {
-            Cow::Borrowed(text)
-        }
+        (Some(_), Ok(text)) if text.is_ascii() && SUPERSETS.iter().any(is_superset) => Cow::Borrowed(text),
         (Some(decoder), _) => Cow::Owned(decoder(octets)),
     }
 }
@@ -213,7 +215,11 @@ mod tests {
             PartType::Multipart(_) => 4,
         };
         let contents = match &part.body {
-            PartType::Message(_) => Vec::new(),
+            // It is left out, and can be looked at all the same.
+            PartType::Message(message) => {
+                let _ = (part.text_contents(), message.root_part());
+                Vec::new()
+            }
             PartType::Multipart(parts) => format!("{parts:?}").into_bytes(),
             _ => part.contents().to_vec(),
         };

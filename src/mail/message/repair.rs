@@ -3,7 +3,7 @@
 //!
 //! What is whole costs one look; what cannot be mended stays as it is.
 
-use mail_parser::{ContentType, Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 
 /// The number of `Content-Type` fields that are read, and with it how deep parts nest. The parser keeps each
@@ -70,21 +70,15 @@ fn letters(raw: &[u8], first: u8, second: u8) -> usize {
         .sum()
 }
 
-/// Whether a message calls itself a multipart, and no parts of it were found.
-pub(super) fn lacks_parts(message: &Message<'_>) -> bool {
-    let is_multipart = |t: &ContentType<'_>| t.ctype().eq_ignore_ascii_case("multipart");
-    message.parts.first().is_some_and(|root| {
-        !matches!(root.body, PartType::Multipart(_)) && root.content_type().is_some_and(is_multipart)
-    })
-}
-
 /// The message with the boundary that its parts really have; `None` where it needs none, or has none.
 pub(super) fn multipart(message: &Message<'_>) -> Option<Vec<u8>> {
-    if !lacks_parts(message) {
+    let root = message.parts.first()?;
+    let kind = root
+        .content_type()
+        .filter(|t| t.ctype().eq_ignore_ascii_case("multipart"))?;
+    if matches!(root.body, PartType::Multipart(_)) {
         return None;
     }
-    let root = message.parts.first()?;
-    let kind = root.content_type()?;
     let raw = &message.raw_message;
     let body = raw.get(root.raw_body_offset() as usize..)?;
     let boundary = first_boundary(&body[..body.len().min(MAX_PREAMBLE)])?;
