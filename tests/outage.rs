@@ -67,7 +67,7 @@ impl Model {
             }
         }
         let tallies = decide::tally(records, &known);
-        for ((site, hour), _) in &tallies {
+        for (site, hour) in tallies.keys() {
             let past = self.past(site, *hour);
             known.sites.insert(site.clone(), past);
         }
