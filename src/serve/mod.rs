@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod alert;
+pub mod detail;
 pub mod dns;
 pub mod feed;
 pub mod hook;
@@ -216,13 +217,17 @@ fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
     }
 }
 
+/// The kinds of mail.
+fn streams(settings: &Settings) -> Streams {
+    Streams::new(settings.stream.iter().map(Into::into).collect())
+}
+
 /// What the gate depends on.
 fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
     let now = clock::now();
-    let kinds = settings.stream.iter().map(Into::into).collect();
     let settings = gate::Settings {
         egress: settings.egress.name.clone(),
-        streams: Streams::new(kinds),
+        streams: streams(settings),
         max_backlog: settings.release.max_backlog,
     };
     gate.configure(settings, now);
@@ -244,6 +249,7 @@ fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
         held: settings.policy.on_hold,
         max_backlog: Some(settings.policy.max_backlog).filter(|&most| most > 0),
         unloaded: settings.hooks.until_loaded,
+        streams: Arc::new(streams(settings)),
         transports: used
             .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
             .collect(),
@@ -296,6 +302,13 @@ impl Daemon {
             migrated,
             loaded,
             bell.clone(),
+            stop_rest.clone(),
+        ));
+        let wanted = detail::listen(&memory);
+        rest.spawn(detail::fetch(
+            store.clone(),
+            Arc::clone(&memory),
+            wanted,
             stop_rest.clone(),
         ));
         // Postfix has been waiting if we were gone: what it asks at once is answered from what was known, if the

@@ -113,7 +113,20 @@ pub async fn adding_keeps_what_is_there(stage: Stage) {
     };
     assert_eq!(cause("user7@example.org").await, Cause::Complaint);
     assert_eq!(cause("user8@example.org").await, Cause::UserUnknown);
-    assert_eq!(store.feed_position().await.unwrap(), 10_050);
+    // The many are one change, which names their numbers.
+    let changes = store.changes_since(0, 10).await.unwrap();
+    let [one, many] = changes.as_slice() else {
+        panic!("{changes:?}")
+    };
+    let ChangeKind::Bulk { first, last } = many.kind else {
+        panic!("{many:?}")
+    };
+    assert_eq!((one.sequence, many.sequence), (1, 2));
+    assert_eq!(
+        (many.author.as_str(), many.reason.as_str()),
+        ("cli alice", "said so")
+    );
+    assert_eq!(last.0 - first.0 + 1, 10_049);
     let totals = store.totals().await.unwrap();
     assert_eq!(
         totals.suppressions,
