@@ -122,6 +122,7 @@ fn batches() -> Result<Vec<Batch>> {
                 records: records?,
                 unread: Vec::new(),
                 positions: vec![position],
+                ..Batch::default()
             })
         })
         .collect()
