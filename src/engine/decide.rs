@@ -258,7 +258,7 @@ pub fn decide(
     scales.lift();
     let mut unproven = Vec::new();
     for (index, record) in news() {
-        match charge(record) {
+        match charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string())) {
             Some(charge) if acts(index) => scales.weigh(&charge),
             Some(_) => unproven.push(index),
             None => {}

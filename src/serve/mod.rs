@@ -112,7 +112,7 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
         limits: (&settings.throttle).into(),
         terms: settings.suppression.terms.0.clone(),
         guard: (&settings.guard).into(),
-        streams: Streams::new(settings.stream.iter().map(Into::into).collect()),
+        streams: streams(settings),
         allow: settings.suppression.allow_list(),
     };
     settings.check_warm_ups(&providers)?;
@@ -250,6 +250,8 @@ fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
         max_backlog: Some(settings.policy.max_backlog).filter(|&most| most > 0),
         unloaded: settings.hooks.until_loaded,
         streams: Arc::new(streams(settings)),
+        allow: settings.suppression.allow_list(),
+        quarantined: settings.guard.quarantined,
         transports: used
             .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
             .collect(),

@@ -100,7 +100,12 @@ fn a_plain_limit_of_nobody_in_particular_names_no_hold() {
 fn every_cause_has_a_rule() {
     let rules = rules();
     let known: HashSet<Cause> = rules.rules().iter().map(|rule| rule.cause).collect();
-    let beyond_replies = [Cause::Complaint, Cause::AutoReply, Cause::Delayed];
+    let beyond_replies = [
+        Cause::Complaint,
+        Cause::Unsubscribed,
+        Cause::AutoReply,
+        Cause::Delayed,
+    ];
     let missing: Vec<_> = Cause::ALL
         .iter()
         .filter(|c| !known.contains(c) && !beyond_replies.contains(c))
