@@ -120,7 +120,6 @@ fn batches() -> Result<Vec<Batch>> {
             };
             Ok(Batch {
                 records: records?,
-                unread: Vec::new(),
                 positions: vec![position],
                 ..Batch::default()
             })

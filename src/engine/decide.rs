@@ -286,7 +286,7 @@ fn news<'a>(records: &'a [Record], known: &'a Known) -> impl Iterator<Item = (us
 
 /// The first rule of the house: only a recipient's or a domain's own permanent fault is evidence against anybody, and
 /// a complaint. A failure is `failed` **and** permanent: an expired message is neither.
-fn charge(record: &Record) -> Option<Charge> {
+pub(super) fn charge(record: &Record) -> Option<Charge> {
     let (event, verdict) = (&record.event, &record.verdict);
     let evidence = match event.outcome {
         Outcome::Failed => census::blames(verdict),

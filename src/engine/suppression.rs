@@ -69,6 +69,8 @@ pub struct NewSuppression {
     pub standing: Standing,
     /// The how-manieth entry in a row this is for its subject and cause, from 1: each may last longer.
     pub term: u32,
+    /// The number of the operation that writes it, where one does. It is not read back: entries are found by it.
+    pub operation: Option<i64>,
 }
 
 /// An entry as stored.
@@ -126,6 +128,7 @@ impl NewSuppression {
             provider: None,
             standing: Standing::InForce,
             term: 1,
+            operation: None,
         }
     }
 }

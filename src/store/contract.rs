@@ -6,8 +6,9 @@ use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
 use crate::engine::trust::Trust;
-use crate::engine::verdict::Cause;
-use crate::mail::event::{EventId, Outcome};
+use crate::engine::verdict::{Cause, Verdict};
+use crate::mail::address::AddressKey;
+use crate::mail::event::{Event, EventId, Outcome};
 use crate::mail::reply::Reply;
 use jiff::Timestamp;
 
@@ -168,6 +169,75 @@ pub enum ChangeKind {
     Unknown,
 }
 
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number.
+    pub version: i64,
+    /// What it is about.
+    pub description: String,
+    /// Whether this version knows it: if not, a newer one has been here.
+    pub known: bool,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// The number of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub i64);
+
+impl std::fmt::Display for OperationId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What somebody did to many entries at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its number.
+    pub id: OperationId,
+    /// When it began.
+    pub at: Timestamp,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// What, as it was asked for.
+    pub what: String,
+}
+
+/// Who does what and why: what an [`Operation`] begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct By<'a> {
+    /// Who.
+    pub author: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// What came of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Revised {
+    /// Entries lifted.
+    pub lifted: u64,
+    /// Entries written.
+    pub added: u64,
+    /// Entries not written: their subjects have one already.
+    pub kept: u64,
+}
+
+/// What is stored about a subject over time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// The entries that there are, the expired ones included.
+    pub entries: Vec<Suppression>,
+    /// What was changed, in order, and under which operation.
+    pub changes: Vec<(Change, Option<OperationId>)>,
+    /// The strikes that stand, as (subject, cause, when).
+    pub strikes: Vec<(Subject, Cause, Timestamp)>,
+}
+
 /// What an operator's clearing of a lane undid.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cleared {
@@ -204,14 +274,26 @@ pub struct Feed {
 }
 
 /// Which suppressions to list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     /// Only this cause.
     pub cause: Option<Cause>,
-    /// Only addresses of this domain.
+    /// Only addresses of this domain, and the domain itself.
     pub domain: Option<String>,
+    /// Only entries of this stream.
+    pub stream: Option<String>,
     /// Only entries since then.
     pub since: Option<Timestamp>,
+    /// Only entries since before then.
+    pub until: Option<Timestamp>,
+    /// Only entries by this author, or whose author's first word it is: `rule google.user-unknown`, `rule`.
+    pub source: Option<String>,
+    /// Only entries that this provider caused.
+    pub provider: Option<String>,
+    /// Only entries of this standing.
+    pub standing: Option<Standing>,
+    /// Only entries that this operation wrote.
+    pub operation: Option<OperationId>,
     /// Only entries with a greater number: the cursor of a page.
     pub after: Option<SuppressionId>,
     /// At most so many; 0 is a page of [`Filter::PAGE`].
@@ -242,6 +324,25 @@ pub struct Kept {
     pub repeat_of: Option<EventId>,
     /// What was said.
     pub reply: Reply,
+}
+
+/// An event as it was kept, with all that judging it again takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retold {
+    /// What happened.
+    pub event: Event,
+    /// The key of the address that was mailed.
+    pub mailed: AddressKey,
+    /// What was made of it.
+    pub verdict: Verdict,
+    /// The provider that it was counted at.
+    pub provider: Option<String>,
+    /// How sure we are.
+    pub trust: Trust,
+    /// Whether another event told the same failure before.
+    pub is_repeat: bool,
+    /// Whether all is known that the verdict rests on. Older versions did not keep which command was answered.
+    pub is_whole: bool,
 }
 
 /// What came of adding entries.

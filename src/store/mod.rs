@@ -18,13 +18,18 @@ mod census;
 mod commit;
 pub mod contract;
 mod event;
+mod history;
 mod keep;
 mod load;
+mod operation;
 mod order;
 pub mod postgres;
 mod prove;
 mod query;
+mod retell;
 mod row;
+mod schema;
+mod selection;
 mod session;
 pub mod sqlite;
 mod strike;
@@ -37,7 +42,9 @@ use crate::engine::suppression::{NewSuppression, Subject, Suppression, Suppressi
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, Settled, StoreError, Totals};
+use contract::{
+    Added, Batch, Change, Committed, Filter, History, Kept, Position, Settled, StoreError, Totals,
+};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -171,7 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn suppressions(&self, filter: &Filter) -> Result<Vec<Suppression>, StoreError> {
-        Ok(suppression::list(&mut self.reader().await?, filter).await?)
+        Ok(selection::page(&mut self.reader().await?, filter).await?)
     }
 
     /// The entry of a subject, even if it has expired.
@@ -261,6 +268,22 @@ impl Store {
         session.commit().await?;
         self.written(1, usize::from(removed.is_some())).await;
         Ok(removed)
+    }
+
+    /// What is stored about these subjects over time, of the changes the latest `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn story(&self, subjects: &[Subject], limit: u32) -> Result<History, StoreError> {
+        Ok(history::of(&mut self.reader().await?, subjects, limit).await?)
+    }
+
+    /// All entries about patterns, the expired ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn patterns(&self) -> Result<Vec<Suppression>, StoreError> {
+        Ok(history::patterns(&mut self.reader().await?).await?)
     }
 
     /// The changes after `sequence`, in order, at most `limit`. A lane and a domain come once, as they are now,

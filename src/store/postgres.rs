@@ -35,7 +35,7 @@ const SETTINGS: &str = "SET statement_timeout = 5000; SET idle_in_transaction_se
                         SET plan_cache_mode = force_custom_plan";
 
 /// The schema's steps.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// A database on a server.
 #[derive(Clone)]

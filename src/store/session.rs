@@ -75,6 +75,7 @@ pub(super) enum Args {
 pub(super) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
+    Octets(Vec<u8>),
 }
 
 /// A table that the caller brings, column by column.
@@ -254,6 +255,7 @@ fn bind_sqlite(mut query: SqliteQuery, args: Args) -> SqliteQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
             query
@@ -278,6 +280,7 @@ fn bind_postgres(mut query: PostgresQuery, args: Args) -> PostgresQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
         }
@@ -328,6 +331,11 @@ impl Session {
             writing: false,
             patience: STATEMENT,
         }
+    }
+
+    /// Whether the database is SQLite.
+    pub(super) fn is_sqlite(&self) -> bool {
+        matches!(self.connection, Connection::Sqlite(_))
     }
 
     /// Opens a transaction that will write.

@@ -36,7 +36,7 @@ const TURN: usize = 80_000;
 const GAP: Duration = Duration::from_millis(110);
 
 /// The schema's steps.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -100,6 +100,11 @@ impl Sqlite {
             .map_err(failed)?;
         super::migrate(&MIGRATIONS, &mut connection).await?;
         connection.close().await.map_err(failed)
+    }
+
+    /// Whether there is a file.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
     }
 
     pub(super) async fn reader(&self) -> Result<Session, Fault> {

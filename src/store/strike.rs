@@ -342,7 +342,7 @@ async fn quarantine(session: &mut Session, site: &Site, since: Timestamp) -> Res
     first[..6].copy_from_slice(&millis[2..]);
     let name = match site.kind {
         Kind::Provider => site.name.to_string(),
-        Kind::Domain => format!("%@{}", super::suppression::literal(&site.name)),
+        Kind::Domain => format!("%@{}", super::selection::literal(&site.name)),
     };
     let rows = Rows::new()
         .octets("first", [first.as_slice()])

@@ -3,13 +3,12 @@
 //! Every function that writes runs within a transaction of its caller. All of them take their locks in
 //! one order: entries, totals, feed.
 
-use super::contract::{Added, Change, Filter};
+use super::contract::{Added, Change};
 use super::keep::Totals;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value, clean};
 use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression, SuppressionId};
 use crate::engine::verdict::Cause;
-use crate::mail::address::canonical_domain;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -85,11 +84,13 @@ async fn insert_absent(
         )
         .texts("provider", entries().map(|entry| entry.provider.as_deref()))
         .texts("standing", entries().map(|entry| entry.standing.name()))
-        .ints("term", entries().map(|entry| i64::from(entry.term)));
+        .ints("term", entries().map(|entry| i64::from(entry.term)))
+        .ints("operation", entries().map(|entry| entry.operation));
     let written = session
         .fetch(
-            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term)
-             SELECT address, cause, since, expires, author, reason, event, provider, standing, term
+            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term,
+                                      operation)
+             SELECT address, cause, since, expires, author, reason, event, provider, standing, term, operation
              FROM {given} WHERE true
              ON CONFLICT (address) DO NOTHING RETURNING id, address",
             Args::Rows(rows),
@@ -251,44 +252,6 @@ pub(super) async fn remove(
         .await?;
     session.notify(CHANNEL).await?;
     Ok(Some(entry))
-}
-
-/// A page of entries by their numbers.
-pub(super) async fn list(session: &mut Session, filter: &Filter) -> Result<Vec<Suppression>, Fault> {
-    let limit = if filter.limit == 0 {
-        Filter::PAGE
-    } else {
-        filter.limit
-    };
-    let domain = filter
-        .domain
-        .as_deref()
-        .map(|domain| canonical_domain(domain).unwrap_or_else(|| domain.to_ascii_lowercase()));
-    let values = vec![
-        Value::Int(Some(filter.after.map_or(0, |id| id.0))),
-        Value::Text(filter.cause.map(|cause| cause.name().to_owned())),
-        Value::Text(domain.map(|domain| format!("%@{}", literal(&domain)))),
-        Value::Int(filter.since.map(micros)),
-        Value::Int(Some(limit.into())),
-    ];
-    let rows = session
-        .fetch(
-            "SELECT id, address, cause, since, expires, author, reason, event, provider, standing, term FROM suppression
-             WHERE id > $1 AND ($2 IS NULL OR cause = $2) AND ($3 IS NULL OR address LIKE $3 ESCAPE '!')
-                 AND ($4 IS NULL OR since >= $4)
-             ORDER BY id LIMIT $5",
-            Args::Values(values),
-        )
-        .await?;
-    rows.iter().map(row::suppression).collect()
-}
-
-/// A text as a `LIKE` pattern that matches nothing else.
-pub(super) fn literal(text: &str) -> String {
-    text.replace('!', "!!")
-        .replace('%', "!%")
-        .replace('_', "!_")
-        .replace('\0', "")
 }
 
 pub(super) async fn by_subject(

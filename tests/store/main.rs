@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod event;
+mod operation;
 mod order;
 mod place;
 mod race;
@@ -14,6 +15,7 @@ mod strike;
 mod suppression;
 
 use event::*;
+use operation::*;
 use order::*;
 use race::*;
 use strike::*;
@@ -70,6 +72,11 @@ contract!(
     who_ordered_what_stays,
     a_lane_is_cleared_and_what_it_was_stays,
     lanes_and_domains_are_in_the_feed,
+    an_operation_is_taken_back_exactly,
+    an_operation_is_told,
+    a_large_operation_is_one_transaction,
+    lists_are_filtered_by_source_stream_and_standing,
+    the_schema_tells_its_steps,
     strikes_add_up_over_days,
     a_strike_a_day_however_many_tell,
     a_delivery_clears_and_lifts,

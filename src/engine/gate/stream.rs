@@ -109,7 +109,8 @@ impl Streams {
 
 /// Whether a pattern with `*` matches all of a text: greedy from the left, each part at its first place
 /// after the one before, which finds a match if there is one.
-pub(in crate::engine) fn matches(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else {
