@@ -336,7 +336,7 @@ fn connections_are_kept_within_a_hidden_limit() {
         domain: "gmail.example",
         messages: 500,
         ideal: seconds(100.0),
-        share: 0.88,
+        share: 0.85,
         refusals: 10,
     };
     ride(scenario, |_| ());

@@ -61,7 +61,7 @@ impl Law {
     /// The first refusal of an open lane: the estimate, where a rate was kept up long enough to be one. Otherwise
     /// what passed was a burst at least in part, and the search begins with what it comes to over a few seconds:
     /// as a burst lasts that long in most limiters, near the limit and rather below it. Where the refusal is dear,
-    /// no search is begun that would end with another one soon.
+    /// the few seconds are a minute; and as the next probe is far, less than a message a second is no estimate.
     pub(super) fn begun(&mut self, lately: Option<Lately>, hold: f64, at: Timestamp) -> Option<f64> {
         let brief = lately.map_or(0.0, |lately| lately.rate(at));
         let (span, passed) = self.step.map_or((0.0, 0.0), |step| {
@@ -69,9 +69,11 @@ impl Law {
             (seconds(last.at, at), last.passed + step.passed)
         });
         let long = passed / span.max(LONG);
-        self.start = brief.min(RATES.1);
-        let dear = hold >= LONG_HOLD && passed > 0.0;
-        if dear || (span >= LONG && long >= brief * ABOUT && passed >= ENOUGH) {
+        let dear = hold >= LONG_HOLD;
+        // What an idle lane passed is what there was, and says nothing of what may pass.
+        self.start = if dear { long } else { brief }.clamp(FIRST_RATE, RATES.1);
+        let kept_up = span >= LONG && long >= brief * ABOUT && passed >= ENOUGH;
+        if kept_up && (!dear || long >= FIRST_RATE) {
             self.patience = FIRST_PATIENCE;
             self.good = long;
             return Some(long);
