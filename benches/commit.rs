@@ -168,7 +168,8 @@ async fn commit(store: &Store, batches: &[Batch]) -> Result<f64> {
     let begun = Instant::now();
     for batch in batches {
         let decide = |known: &Known| -> Decision {
-            decide::decide(&batch.records, known, &POLICY, &|_| Some("google".into()), now)
+            let provider_of = |_: &str| Some("google".into());
+            decide::decide(&batch.records, known, &POLICY, &provider_of, &|_| None, now)
         };
         store.commit(batch, decide).await?;
     }

@@ -69,7 +69,7 @@ fn suppresses(event: &Event) -> bool {
         },
         ..Policy::default()
     };
-    let decision = decide(&[record], &known, &policy, &|_| None, now());
+    let decision = decide(&[record], &known, &policy, &|_| None, &|_| None, now());
     !decision.suppress.is_empty() || !decision.unproven.is_empty() || !decision.lanes.is_empty()
 }
 

@@ -67,7 +67,7 @@ impl Model {
             }
         }
         let tallies = decide::tally(records, &known);
-        for ((site, hour), _) in &tallies {
+        for (site, hour) in tallies.keys() {
             let past = self.past(site, *hour);
             known.sites.insert(site.clone(), past);
         }
@@ -159,7 +159,14 @@ impl Model {
 impl Ground for Model {
     fn commit(&mut self, records: Vec<Record>, now: Timestamp) {
         let known = self.known(&records);
-        let decision = decide::decide(&records, &known, &self.policy, &|_| Some("google".into()), now);
+        let decision = decide::decide(
+            &records,
+            &known,
+            &self.policy,
+            &|_| Some("google".into()),
+            &|_| None,
+            now,
+        );
         self.apply(decision);
     }
 
@@ -228,6 +235,7 @@ impl Ground for Real {
                 known,
                 &self.policy,
                 &|_| Some("google".into()),
+                &|_| None,
                 now,
             )
         };

@@ -4,6 +4,7 @@
 //! what should change. It is pure: the same events over the same knowledge decide the same.
 
 mod census;
+mod steer;
 mod weigh;
 
 pub use census::{Tallies, Tally, suspects, tally};
@@ -14,15 +15,16 @@ use super::suppression::guard::{Census, Guard, Incident, Normal, Site, Turn};
 use super::suppression::strike::Strike;
 use super::suppression::terms::{Term, Terms};
 use super::suppression::{AllowList, NewSuppression, Subject, Suppression};
-use super::throttle::{self, Kind, Lane, LaneKey, Limits, Signal};
+use super::throttle::{Lane, LaneKey, Limits};
 use super::trust::{self, Fingerprint, Trust};
 use super::verdict::{Cause, Remedy, Scope};
 use crate::engine::verdict::Verdict;
 use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use steer::Lanes;
 use weigh::Scales;
 
 /// A judged event, as it goes to the store.
@@ -168,6 +170,9 @@ pub struct Decision {
     pub census: Tallies,
     /// Lanes whose state is to be stored.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// Open lanes that nothing was ever said against: to be remembered and not stored, so that a first signal
+    /// finds what was accepted before it.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// Domains whose provider an answer has shown, as (domain, provider).
     pub domains: Vec<(String, String)>,
 }
@@ -233,6 +238,7 @@ pub fn decide(
     known: &Known,
     policy: &Policy,
     provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    unlimited: &dyn Fn(&LaneKey) -> Option<Lane>,
     now: Timestamp,
 ) -> Decision {
     let trust = |(index, record): (usize, &Record)| trust::of(&record.event, known.correlated[index]);
@@ -252,7 +258,7 @@ pub fn decide(
     scales.lift();
     let mut unproven = Vec::new();
     for (index, record) in news() {
-        match charge(record) {
+        match charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string())) {
             Some(charge) if acts(index) => scales.weigh(&charge),
             Some(_) => unproven.push(index),
             None => {}
@@ -263,7 +269,11 @@ pub fn decide(
     let answers: Vec<&Record> = news().filter(own).map(|(_, record)| record).collect();
     decision.unproven = unproven;
     scales.decide(&mut decision);
-    steer(&answers, known, policy.limits, provider_of, now, &mut decision);
+    let mut lanes = Lanes::new(&known.lanes, unlimited);
+    for record in answers {
+        lanes.answered(record, policy.limits, provider_of, now);
+    }
+    lanes.decide(&mut decision);
     decision
 }
 
@@ -272,32 +282,6 @@ fn news<'a>(records: &'a [Record], known: &'a Known) -> impl Iterator<Item = (us
     records.iter().enumerate().filter(|&(index, record)| {
         known.fresh[index] && known.repeat_of[index].is_none() && record.event.evidence != Evidence::Repeat
     })
-}
-
-/// What our own MTA's answers change about lanes, and about where domains are at home.
-fn steer(
-    answers: &[&Record],
-    known: &Known,
-    limits: Limits,
-    provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
-    now: Timestamp,
-    decision: &mut Decision,
-) {
-    let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
-    let mut domains: BTreeMap<String, String> = BTreeMap::new();
-    for record in answers {
-        let Some(key) = record.lane.as_ref() else { continue };
-        let before = lanes.get(key).or_else(|| known.lanes.get(key));
-        if let Some(after) = lane_after(record, before, limits, now) {
-            lanes.insert(key.clone(), after);
-        }
-        let domain = record.event.recipient.domain();
-        if provider_of(domain).as_deref() != Some(&key.provider) {
-            domains.insert(domain.to_owned(), key.provider.clone());
-        }
-    }
-    decision.lanes = lanes.into_iter().collect();
-    decision.domains = domains.into_iter().collect();
 }
 
 /// The first rule of the house: only a recipient's or a domain's own permanent fault is evidence against anybody, and
@@ -336,67 +320,6 @@ impl Charge {
             provider: self.provider.clone(),
             term: number,
             ..NewSuppression::new(subject, self.cause, self.at)
-        }
-    }
-}
-
-/// When within its second an event happened, where its stamp has whole seconds (as syslog's traditional ones): as
-/// late as can be, and not in the future. A log that is followed is heard within milliseconds, and a
-/// lane's pauses are shorter than a second.
-fn moment(at: Timestamp, now: Timestamp) -> Timestamp {
-    if at.subsec_nanosecond() != 0 || now <= at {
-        return at;
-    }
-    let end = at.checked_add(SignedDuration::from_millis(999)).unwrap_or(at);
-    now.min(end)
-}
-
-/// The lane after the record, where it changes. Only answers of the provider's own count: each used what it
-/// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
-fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
-    let at = moment(record.event.at, now);
-    let mut after = before.cloned().or_else(|| record.counts.then(|| Lane::open(at)));
-    match (record.event.outcome, record.verdict.remedy) {
-        (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
-        (Outcome::Deferred, Remedy::Throttle) if record.verdict.scope != Scope::Recipient => {
-            let signal = Signal {
-                rule: record.verdict.rule.to_string(),
-                reply: record.event.reply.to_string(),
-                hold: record.verdict.hold,
-                kind: record
-                    .verdict
-                    .throttle
-                    .unwrap_or_else(|| Kind::of(record.verdict.cause)),
-                recipient: throttle::recipient(record.mailed.as_str()),
-            };
-            after
-                .get_or_insert_with(|| Lane::open(at))
-                .signalled(signal, limits, at, now);
-        }
-        (Outcome::Failed | Outcome::Deferred, _) if record.event.relay.is_some() => {
-            drop(after.as_mut()?.answered(at, 1));
-        }
-        _ => return None,
-    }
-    after.filter(|after| before != Some(after))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_of_whole_seconds_is_read_as_late_as_can_be() {
-        let at = |millis: i64| Timestamp::from_millisecond(1_700_000_000_000 + millis).unwrap();
-        let table = [
-            (0, 300, 300),
-            (0, 1500, 999),
-            (0, -5, 0),
-            (0, 0, 0),
-            (250, 900, 250),
-        ];
-        for (stamp, now, expected) in table {
-            assert_eq!(moment(at(stamp), at(now)), at(expected), "{stamp} {now}");
         }
     }
 }

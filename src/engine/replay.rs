@@ -140,7 +140,7 @@ impl Play {
         self.known.fresh = vec![true; records.len()];
         self.known.repeat_of = vec![None; records.len()];
         self.known.correlated = correlated;
-        let decision = decide(records, &self.known, &self.policy, &|_| None, now);
+        let decision = decide(records, &self.known, &self.policy, &|_| None, &|_| None, now);
         for entry in decision.suppress {
             self.known.strikes.remove(&(entry.subject.clone(), entry.cause));
             let id = SuppressionId(self.next);

@@ -109,7 +109,7 @@ async fn readyz(State(view): State<View>) -> (StatusCode, String) {
     if !view.memory.is_loaded() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the memory is not loaded yet; hooks fail open\n".into(),
+            "the memory is not loaded yet; until then hooks answer as [hooks] until_loaded says\n".into(),
         );
     }
     match tokio::time::timeout(PATIENCE, view.store.check()).await {

@@ -199,7 +199,7 @@ impl Keeper {
             Ok(settled) => settled,
             Err(error) => return debug!(%error, "not settled; in ten minutes again"),
         };
-        self.forget(&settled.lifted);
+        self.forget(&settled.lifted, settled.sequence);
         self.turned(&settled.incidents);
         match self.store.incidents(now).await {
             Ok(incidents) => {
@@ -274,6 +274,7 @@ impl Keeper {
                     known,
                     &bench.policy,
                     &|domain| memory.provider_of(domain),
+                    &|key| memory.gate().unlimited(key),
                     now,
                 )
             })
@@ -301,15 +302,15 @@ impl Keeper {
         self.counters
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
-        self.forget(&committed.lifted);
+        self.forget(&committed.lifted, committed.sequence);
         for suppression in &committed.changed {
-            feed::remember(&self.memory, suppression);
+            feed::remember(&self.memory, suppression, committed.sequence);
             info!(address = %suppression.entry.subject, id = %suppression.id,
                 standing = suppression.entry.standing.name(), "suppression changed");
         }
         self.turned(&committed.incidents);
         for suppression in &committed.suppressed {
-            feed::remember(&self.memory, suppression);
+            feed::remember(&self.memory, suppression, committed.sequence);
             self.counters.suppressions.fetch_add(1, Ordering::Relaxed);
             let entry = &suppression.entry;
             info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, author = %entry.author,
@@ -334,6 +335,9 @@ impl Keeper {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
         }
+        for (key, lane) in &committed.unlimited {
+            self.memory.gate().set_unlimited(key, lane.clone(), now);
+        }
         batch
             .records
             .iter()
@@ -343,10 +347,10 @@ impl Keeper {
     }
 
     /// What was lifted forbids nothing any more.
-    fn forget(&self, lifted: &[Suppression]) {
+    fn forget(&self, lifted: &[Suppression], sequence: i64) {
         for suppression in lifted {
             let entry = &suppression.entry;
-            self.memory.lift(&entry.subject, suppression.id);
+            self.memory.lift_now(&entry.subject, suppression.id, sequence);
             info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, "suppression lifted");
         }
         self.counters

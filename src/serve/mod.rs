@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod alert;
+pub mod detail;
 pub mod dns;
 pub mod feed;
 pub mod hook;
@@ -112,7 +113,7 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
         limits: (&settings.throttle).into(),
         terms: settings.suppression.terms.0.clone(),
         guard: (&settings.guard).into(),
-        streams: Streams::new(settings.stream.iter().map(Into::into).collect()),
+        streams: streams(settings),
         allow: settings.suppression.allow_list(),
     };
     settings.check_warm_ups(&providers)?;
@@ -217,13 +218,17 @@ fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
     }
 }
 
+/// The kinds of mail.
+fn streams(settings: &Settings) -> Streams {
+    Streams::new(settings.stream.iter().map(Into::into).collect())
+}
+
 /// What the gate depends on.
 fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
     let now = clock::now();
-    let kinds = settings.stream.iter().map(Into::into).collect();
     let settings = gate::Settings {
         egress: settings.egress.name.clone(),
-        streams: Streams::new(kinds),
+        streams: streams(settings),
         max_backlog: settings.release.max_backlog,
     };
     gate.configure(settings, now);
@@ -245,6 +250,9 @@ fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
         held: settings.policy.on_hold,
         max_backlog: Some(settings.policy.max_backlog).filter(|&most| most > 0),
         unloaded: settings.hooks.until_loaded,
+        streams: Arc::new(streams(settings)),
+        allow: settings.suppression.allow_list(),
+        quarantined: settings.guard.quarantined,
         transports: used
             .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
             .collect(),
@@ -297,6 +305,13 @@ impl Daemon {
             migrated,
             loaded,
             bell.clone(),
+            stop_rest.clone(),
+        ));
+        let wanted = detail::listen(&memory);
+        rest.spawn(detail::fetch(
+            store.clone(),
+            Arc::clone(&memory),
+            wanted,
             stop_rest.clone(),
         ));
         // Postfix has been waiting if we were gone: what it asks at once is answered from what was known, if the

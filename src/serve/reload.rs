@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, streams, terms, the guard, warm-ups, holds, and what the policy hook says on a hold.
+/// Takes over new settings: rules, providers, streams, terms, the guard, warm-ups, holds, and what the policy hook
+/// says on a hold.
 pub fn reload(
     settings: &mut Settings,
     bench: &RwLock<Arc<Bench>>,

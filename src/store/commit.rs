@@ -93,6 +93,7 @@ where
             .iter()
             .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
+        unlimited: decision.unlimited,
         domains: decision.domains,
         sequence,
     })

@@ -68,6 +68,8 @@ pub struct Committed {
     pub incidents: Vec<Incident>,
     /// The lanes written.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// The lanes that are remembered and not written.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// The domains written, as (domain, provider).
     pub domains: Vec<(String, String)>,
     /// The greatest number in the change feed that the commit took; 0 where it changed nothing.
@@ -243,6 +245,32 @@ pub struct Cleared {
     pub lane: Option<Lane>,
     /// The orders that stood.
     pub orders: Vec<Order>,
+}
+
+/// A stored entry as the memory takes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loaded<'a> {
+    /// Its number.
+    pub id: SuppressionId,
+    /// The canonical text of what it is about.
+    pub subject: &'a str,
+    /// Why.
+    pub cause: Cause,
+    /// Whether it acts.
+    pub standing: Standing,
+    /// Until when; `None` is for good.
+    pub expires: Option<Timestamp>,
+}
+
+/// Where the change feed stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feed {
+    /// The number of the last change; 0 where there was none.
+    pub sequence: i64,
+    /// Changes up to this number were cleared away.
+    pub floor: i64,
+    /// Whose feed it is: another one after a replica has taken its server's place. Empty for SQLite.
+    pub lineage: String,
 }
 
 /// Which suppressions to list.

@@ -13,12 +13,14 @@
 //! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
 //! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
 
+mod bulk;
 mod census;
 mod commit;
 pub mod contract;
 mod event;
 mod history;
 mod keep;
+mod load;
 mod operation;
 mod order;
 mod partition;
@@ -59,7 +61,9 @@ const BACKOFF: Duration = Duration::from_millis(5);
 /// An event is about so many rows: its id, its two marks, its part of a count.
 const EVENT: usize = 4;
 /// Entries added in one transaction.
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 100_000;
+/// From so many on they are told in the change feed as a range of numbers, and not one by one.
+const BULK: usize = 1_000;
 
 /// What is kept, and where. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -195,7 +199,7 @@ impl Store {
         Ok(suppression::by_id(&mut self.reader().await?, id).await?)
     }
 
-    /// Adds entries, 10,000 to a transaction. A subject that has an entry in force keeps it; one that
+    /// Adds entries, 100,000 to a transaction. A subject that has an entry in force keeps it; one that
     /// expired by `now` is replaced; of two for one subject the first is taken. On an error earlier
     /// transactions stand: adding all again is safe.
     ///
@@ -219,7 +223,11 @@ impl Store {
 
     async fn try_add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, Fault> {
         let mut session = self.begin().await?;
-        let added = suppression::add(&mut session, entries, now).await?;
+        let added = if entries.len() < BULK {
+            suppression::add(&mut session, entries, now).await?
+        } else {
+            bulk::add(&mut session, entries, now).await?
+        };
         session.commit().await?;
         self.written(
             entries.len() / 4,

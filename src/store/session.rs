@@ -9,6 +9,10 @@
 //! On failure: a session that ends without [`Session::commit`], or in the middle of a statement, closes
 //! its connection, which rolls back on either database, even where the server no longer answers.
 
+mod copy;
+
+pub(super) use copy::{Line, Lines, NULL, Statement};
+
 use super::contract::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Decode, Row as _, Type};
@@ -16,7 +20,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
-/// No statement may take longer. A server that does not answer is found out by it.
+/// No statement may take longer, unless it is known to have much to do ([`Session::take_time`]). A server that does not
+/// answer is found out by it.
 const STATEMENT: Duration = Duration::from_secs(5);
 /// The first statement of a transaction has nothing to do, and less time.
 const BEGIN: Duration = Duration::from_secs(2);
@@ -28,6 +33,8 @@ pub(super) struct Session {
     busy: bool,
     /// A transaction is open.
     writing: bool,
+    /// How long a statement may take.
+    patience: Duration,
 }
 
 enum Connection {
@@ -313,6 +320,7 @@ impl Session {
             connection: Connection::Sqlite(connection),
             busy: false,
             writing: false,
+            patience: STATEMENT,
         }
     }
 
@@ -321,6 +329,7 @@ impl Session {
             connection: Connection::Postgres(connection),
             busy: false,
             writing: false,
+            patience: STATEMENT,
         }
     }
 
@@ -339,6 +348,17 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<(), Fault> {
         self.control("COMMIT", STATEMENT).await?;
         self.writing = false;
+        Ok(())
+    }
+
+    /// Gives each further statement of this transaction so long, in full seconds.
+    pub(super) async fn take_time(&mut self, patience: Duration) -> Result<(), Fault> {
+        if let Connection::Postgres(_) = self.connection {
+            let limit = Args::Values(vec![Value::text(&patience.as_millis().to_string())]);
+            self.run("SELECT set_config('statement_timeout', $1, true)", limit)
+                .await?;
+            self.patience = patience;
+        }
         Ok(())
     }
 
@@ -373,7 +393,7 @@ impl Session {
             }
             Connection::Postgres(c) => {
                 let query = bind_postgres(sqlx::query(AssertSqlSafe(text)), args);
-                let rows = within(STATEMENT, query.fetch_all(&mut **c)).await?;
+                let rows = within(self.patience, query.fetch_all(&mut **c)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
         };
@@ -393,7 +413,9 @@ impl Session {
                 .rows_affected(),
             Connection::Postgres(c) => {
                 let query = bind_postgres(sqlx::query(AssertSqlSafe(text)), args);
-                within(STATEMENT, query.execute(&mut **c)).await?.rows_affected()
+                within(self.patience, query.execute(&mut **c))
+                    .await?
+                    .rows_affected()
             }
         };
         self.busy = false;

@@ -182,7 +182,7 @@ pub(super) async fn advance(session: &mut Session, n: usize) -> Result<i64, Faul
     Ok(last - n + 1)
 }
 
-fn the_row(rows: &[super::session::Row]) -> Result<&super::session::Row, Fault> {
+pub(super) fn the_row(rows: &[super::session::Row]) -> Result<&super::session::Row, Fault> {
     rows.first()
         .ok_or_else(|| Fault::Passing("the row of the change feed is missing".into()))
 }

@@ -58,6 +58,7 @@ contract!(
     suppressions_are_written_once,
     an_expired_suppression_is_replaced,
     adding_keeps_what_is_there,
+    many_replace_what_has_expired,
     lists_are_filtered_and_paged,
     removing_leaves_its_trace,
     positions_and_domains_are_kept,

@@ -220,7 +220,7 @@ pub fn decided_by(batch: &Batch, policy: &'static Policy) -> impl Fn(&Known) -> 
         .unwrap_or_default();
     move |known| {
         let now = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
-        decide::decide(&records, known, policy, &|_| None, now)
+        decide::decide(&records, known, policy, &|_| None, &|_| None, now)
     }
 }
 

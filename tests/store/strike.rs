@@ -116,7 +116,7 @@ pub async fn a_delivery_clears_and_lifts(stage: Stage) {
     let late = tell(&store, telling("late", address, 7 * DAY - 1).delivered()).await;
     assert!(late.lifted.is_empty());
     let committed = tell(&store, telling("again", address, 9 * DAY).delivered()).await;
-    assert_eq!(committed.lifted, [entry.clone()]);
+    assert_eq!(committed.lifted, std::slice::from_ref(&entry));
     assert_eq!(entry_of(&store, &full).await, None);
     assert!(store.totals().await.unwrap().suppressions.is_empty());
     let changes = suppression_changes(&store, 0).await;

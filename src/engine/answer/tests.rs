@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::gate::Deferred;
+use crate::engine::memory::Entry;
 use crate::engine::suppression::SuppressionId;
 use crate::engine::throttle::{Lane, LaneKey, Signal};
 use crate::engine::verdict::Cause;
@@ -25,6 +26,7 @@ fn memory() -> Memory {
                 cause: Cause::UserUnknown,
                 since: now(),
                 expires: None,
+                standing: Standing::InForce,
             },
         );
     }
@@ -231,6 +233,7 @@ fn before_memory_is_loaded_mail_passes_or_waits_as_configured() {
             cause: Cause::UserUnknown,
             since: now(),
             expires: None,
+            standing: Standing::InForce,
         },
     );
     let request = policy::Request {

@@ -144,45 +144,37 @@ fn suppression(verdict: &Verdict, policy: &Policy) -> String {
     let Some(term) = policy.terms.of(verdict.cause) else {
         return "Nothing. Suppresses nobody.".to_owned();
     };
-    let doubtful = verdict.remedy != Remedy::Suppress;
-    let mut text = match term.needed(doubtful) {
+    let mut text = match term.needed(verdict.remedy != Remedy::Suppress) {
         1 => "Suppresses the address at once".to_owned(),
         n => {
             let apart = match term.gap {
                 gap if gap.is_zero() => String::new(),
                 gap => format!(", at least {} apart", span(gap.unsigned_abs())),
             };
+            let window = span(term.window.unsigned_abs());
             format!(
-                "A strike against the address: {n} of them, on {n} days within {}{apart}, suppress it",
-                span(term.window.unsigned_abs())
+                "A strike against the address: {n} of them, on {n} days within {window}{apart}, suppress it"
             )
         }
     };
-    text.push_str(&match term.expiry {
-        Some(expiry) if term.doubling => {
-            format!(
-                ", for {}, and twice as long each time",
-                span(expiry.unsigned_abs())
-            )
-        }
-        Some(expiry) => format!(", for {}", span(expiry.unsigned_abs())),
-        None => ", until it is lifted".to_owned(),
-    });
-    if verdict.cause.is_per_stream() {
-        text.push_str("; only in the stream of the mail");
-    }
+    text.push_str(
+        ", if the failure is proven: by our own MTA's log, or by a bounce about a message that was seen to leave for \
+         it; and not while its provider refuses far more recipients than ever.",
+    );
     if verdict.cause == Cause::DomainNotFound {
-        let whole = policy.terms.domain();
+        let n = policy.terms.domain().strikes;
         let _ = write!(
             text,
-            ". {} on as many days, from whatever addresses, suppress the whole domain",
-            whole.strikes
+            " {n}, on {n} days, from whatever addresses, suppress the whole domain."
         );
     }
-    text.push_str(
-        ". That is, if the failure is proven: by our own MTA's log, or by a bounce about a message that was seen to \
-         leave for it; and not while its provider refuses far more recipients than ever.",
-    );
+    text.push_str(&match term.expiry.map(|expiry| span(expiry.unsigned_abs())) {
+        Some(expiry) if term.doubling => {
+            format!(" For {expiry}, and twice as long each time; a delivery lifts it.")
+        }
+        Some(expiry) => format!(" For {expiry}; a delivery lifts it."),
+        None => " Until somebody lifts it.".to_owned(),
+    });
     text
 }
 
