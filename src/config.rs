@@ -6,10 +6,12 @@
 //! line and key.
 
 pub mod listen;
+pub mod retention;
 pub mod section;
 pub mod suppression;
 pub mod warm_up;
 
+pub use retention::Retention;
 pub use section::*;
 pub use suppression::{Alert, GuardSettings, Suppression};
 pub use warm_up::WarmUp;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub warm_up: Vec<WarmUp>,
     /// `[rules]`
     pub rules: Rules,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[trace]`
     pub trace: Trace,
 }
@@ -196,6 +200,7 @@ impl Settings {
         self.suppression.validate()?;
         self.guard.validate()?;
         self.alert.validate()?;
+        self.retention.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -290,6 +295,7 @@ impl Settings {
             ("[address]", self.address != new.address),
             ("[release]", self.release != new.release),
             ("[alert]", self.alert != new.alert),
+            ("[retention]", self.retention != new.retention),
             ("[trace]", self.trace != new.trace),
         ];
         fixed

@@ -11,9 +11,9 @@ CREATE INDEX change_operation ON change (operation, sequence) WHERE operation IS
 -- Patterns are few among millions of addresses, and asked for when somebody asks why.
 CREATE INDEX suppression_pattern ON suppression (id) WHERE SUBSTR(address, 1, 1) = ':';
 
--- Up to when what was kept has been cleared away, by table. An event from before the horizon of `seen` cannot be told
--- from one that was counted, and so counts as one that was.
+-- The first id of the time from which on all events that were counted are known. One from before cannot be told from
+-- one that was, and so counts as one that was.
 CREATE TABLE horizon (
-    name TEXT   PRIMARY KEY,
-    at   BIGINT NOT NULL
+    name  TEXT PRIMARY KEY,
+    first BYTEA NOT NULL
 );

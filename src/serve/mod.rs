@@ -24,6 +24,7 @@ pub mod release;
 pub mod reload;
 pub mod resolve;
 pub mod seat;
+pub mod sweep;
 pub mod tail;
 
 use crate::clock;
@@ -329,6 +330,11 @@ impl Daemon {
             Arc::clone(&release_counters),
         );
         rest.spawn(releaser.run(is_loaded, stop_rest.clone()));
+        rest.spawn(sweep::run(
+            store.clone(),
+            settings.retention.clone(),
+            stop_rest.clone(),
+        ));
         let resolve_counters = Arc::new(ResolveCounters::default());
         if settings.dns.lookups {
             match Dns::new(&settings.dns) {

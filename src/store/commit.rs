@@ -14,6 +14,8 @@ use super::contract::{Batch, Committed};
 use super::keep::{self, Totals, write};
 use super::order;
 use super::prove;
+use super::retell::first_id;
+use super::retention;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
 use super::strike;
@@ -29,6 +31,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 /// Two reports of one failure are at most so far apart: after it, the MTA may have given the queue id anew.
 const SAME_FAILURE: SignedDuration = SignedDuration::from_hours(24);
 
+/// The horizon of what was seen is never younger ([`crate::config::Retention`]); a day less, for clocks that differ.
+const YOUNG: SignedDuration = SignedDuration::from_hours(29 * 24);
+
 /// Does all of it but the final `COMMIT`.
 pub(super) async fn work<F>(
     session: &mut Session,
@@ -41,7 +46,7 @@ where
 {
     let records = &batch.records;
     let mut known = Known {
-        fresh: claim(session, records).await?,
+        fresh: claim(session, records, now).await?,
         correlated: vec![false; records.len()],
         repeat_of: vec![None; records.len()],
         ..Known::default()
@@ -128,8 +133,9 @@ async fn announce(
     Ok(after(n) - 1)
 }
 
-/// Which of the events are seen for the first time; of two with one id in the batch, the first is.
-async fn claim(session: &mut Session, records: &[Record]) -> Result<Vec<bool>, Fault> {
+/// Which of the events are seen for the first time; of two with one id in the batch, the first is. One from before
+/// the horizon may have been counted when its id was still known: it is none.
+async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Result<Vec<bool>, Fault> {
     let ids: BTreeSet<EventId> = records.iter().map(|record| record.event.id).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -146,6 +152,14 @@ async fn claim(session: &mut Session, records: &[Record]) -> Result<Vec<bool>, F
         .iter()
         .map(|row| row::sixteen(&row.get::<Vec<u8>>(0)?))
         .collect::<Result<_, Fault>>()?;
+    // Asked after the ids were claimed: whoever moves it lets go of ids in the same transaction. What is younger than
+    // any horizon can be need not ask.
+    let old = first_id(now.saturating_sub(YOUNG).unwrap_or(Timestamp::MIN));
+    if ids.first().is_some_and(|first| *first < old)
+        && let Some(first) = retention::horizon(session).await?
+    {
+        claimed.retain(|id| *id >= first.0);
+    }
     Ok(records
         .iter()
         .map(|record| claimed.remove(&record.event.id.0))

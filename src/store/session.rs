@@ -422,6 +422,22 @@ impl Session {
         Ok(touched)
     }
 
+    /// Runs a statement that no parameter can be part of: one about tables, whose names are our own.
+    pub(super) async fn run_text(&mut self, sql: &str) -> Result<(), Fault> {
+        self.busy = true;
+        let text = AssertSqlSafe(sql.to_owned());
+        match &mut self.connection {
+            Connection::Sqlite(c) => {
+                sqlx::raw_sql(text).execute(&mut **c).await.map_err(Fault::from)?;
+            }
+            Connection::Postgres(c) => {
+                within(STATEMENT, sqlx::raw_sql(text).execute(&mut **c)).await?;
+            }
+        }
+        self.busy = false;
+        Ok(())
+    }
+
     /// Tells the listeners that the change feed grew, when the transaction commits. SQLite has no such thing.
     pub(super) async fn notify(&mut self, channel: &'static str) -> Result<(), Fault> {
         if let Connection::Postgres(_) = self.connection {

@@ -9,6 +9,7 @@ mod operation;
 mod order;
 mod place;
 mod race;
+mod retention;
 mod server;
 mod stage;
 mod strike;
@@ -18,6 +19,7 @@ use event::*;
 use operation::*;
 use order::*;
 use race::*;
+use retention::*;
 use strike::*;
 use suppression::*;
 
@@ -77,6 +79,9 @@ contract!(
     a_large_operation_is_one_transaction,
     lists_are_filtered_by_source_stream_and_standing,
     the_schema_tells_its_steps,
+    what_is_old_goes_and_counts_once_all_the_same,
+    marks_counts_and_changes_go_by_their_time,
+    days_are_made_ahead_and_dropped_whole,
     strikes_add_up_over_days,
     a_strike_a_day_however_many_tell,
     a_delivery_clears_and_lifts,
