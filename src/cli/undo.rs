@@ -18,7 +18,7 @@ use anyhow::bail;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
 
 /// Entries a transaction.
@@ -194,7 +194,11 @@ async fn of_operation(store: &Store, id: OperationId) -> anyhow::Result<(Plan, S
         let Some(&(last, _)) = page.last() else { break };
         after = last;
         let subjects: Vec<_> = page.iter().map(|(_, entry)| entry.subject.clone()).collect();
-        let taken = store.standing(&subjects).await?;
+        let taken = store.suppressions_of(&subjects).await?;
+        let taken: HashSet<_> = taken
+            .iter()
+            .map(|suppression| &suppression.entry.subject)
+            .collect();
         for (_, entry) in page {
             let over = entry.expires.is_some_and(|expires| expires <= now);
             if !over && !taken.contains(&entry.subject) {

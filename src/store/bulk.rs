@@ -17,7 +17,7 @@ use std::time::Duration;
 /// The table that Postgres' `COPY` fills: one for each connection.
 const GIVEN: &str = "CREATE TEMPORARY TABLE given_entry (
     n BIGINT, address TEXT, cause TEXT, since BIGINT, expires BIGINT, author TEXT, reason TEXT, event BYTEA,
-    provider TEXT, standing TEXT, term BIGINT) ON COMMIT DELETE ROWS";
+    provider TEXT, standing TEXT, term BIGINT, operation BIGINT) ON COMMIT DELETE ROWS";
 
 /// How long a statement over a chunk may take: a slow disk has much to do.
 const TIME: Duration = Duration::from_secs(60);
@@ -106,7 +106,8 @@ async fn copy(session: &mut Session, given: &[(String, &NewSuppression)]) -> Res
             .octets(entry.event.as_ref().map(|id| id.0.as_slice()))
             .text(entry.provider.as_deref())
             .text(Some(entry.standing.name()))
-            .int(Some(entry.term.into()));
+            .int(Some(entry.term.into()))
+            .int(entry.operation);
     }
     session.copy_in("given_entry", lines).await
 }
@@ -116,8 +117,8 @@ async fn insert_copied(session: &mut Session, written: &mut Written) -> Result<(
         .fetch(
             "WITH written AS (
                  INSERT INTO suppression
-                     (address, cause, since, expires, author, reason, event, provider, standing, term)
-                 SELECT address, cause, since, expires, author, reason, event, provider, standing, term
+                     (address, cause, since, expires, author, reason, event, provider, standing, term, operation)
+                 SELECT address, cause, since, expires, author, reason, event, provider, standing, term, operation
                  FROM given_entry ORDER BY n
                  ON CONFLICT (address) DO NOTHING RETURNING id, cause)
              SELECT cause, count(*), min(id), max(id) FROM written GROUP BY cause",
@@ -216,11 +217,13 @@ async fn insert_json(session: &mut Session, given: &[(String, &NewSuppression)])
         )
         .texts("provider", entries().map(|entry| entry.provider.as_deref()))
         .texts("standing", entries().map(|entry| entry.standing.name()))
-        .ints("term", entries().map(|entry| i64::from(entry.term)));
+        .ints("term", entries().map(|entry| i64::from(entry.term)))
+        .ints("operation", entries().map(|entry| entry.operation));
     session
         .run(
-            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term)
-             SELECT address, cause, since, expires, author, reason, event, provider, standing, term
+            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term,
+                                      operation)
+             SELECT address, cause, since, expires, author, reason, event, provider, standing, term, operation
              FROM {given} WHERE true ON CONFLICT (address) DO NOTHING",
             Args::Rows(rows),
         )
@@ -239,8 +242,8 @@ async fn announce(
     session
         .run(
             "INSERT INTO change
-                 (sequence, at, author, reason, kind, suppression, address, cause, since, expires, detail)
-             VALUES ($1, $2, $3, $4, $5, $6, '', '', $2, NULL, $7)",
+                 (sequence, at, author, reason, kind, suppression, address, cause, since, expires, detail, operation)
+             VALUES ($1, $2, $3, $4, $5, $6, '', '', $2, NULL, $7, $8)",
             Args::Values(vec![
                 Value::Int(Some(sequence)),
                 Value::Int(Some(micros(now))),
@@ -249,6 +252,7 @@ async fn announce(
                 Value::text(row::BULK),
                 Value::Int(Some(first)),
                 Value::text(&last.to_string()),
+                Value::Int(entries.first().and_then(|entry| entry.operation)),
             ]),
         )
         .await?;

@@ -93,7 +93,7 @@ impl Store {
 }
 
 /// The floor goes up with the rows that go: in one transaction.
-async fn prune(session: &mut Session, before: Timestamp, limit: u32) -> Result<u64, Fault> {
+pub(super) async fn prune(session: &mut Session, before: Timestamp, limit: u32) -> Result<u64, Fault> {
     let rows = session
         .fetch(
             "UPDATE feed SET floor = reached FROM (

@@ -15,7 +15,6 @@ use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression,
 use crate::mail::event::EventId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 
 impl Store {
     /// Begins an operation, which the entries written and lifted under its number belong to.
@@ -134,14 +133,6 @@ impl Store {
         let changes = usize::try_from(revised.lifted + revised.added).unwrap_or(usize::MAX);
         self.written(lift.len() + add.len(), changes).await;
         Ok((operation, revised))
-    }
-
-    /// Which of these subjects have an entry, expired or not.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`].
-    pub async fn standing(&self, subjects: &[Subject]) -> Result<HashSet<Subject>, StoreError> {
-        Ok(standing(&mut self.reader().await?, subjects).await?)
     }
 
     /// What an operation lifted, in order, after a place in the feed, each with its own place there.
@@ -343,19 +334,6 @@ fn was(entry: &NewSuppression) -> String {
     };
     // It holds nothing that JSON cannot say.
     serde_json::to_string(&was).unwrap_or_default()
-}
-
-async fn standing(session: &mut Session, subjects: &[Subject]) -> Result<HashSet<Subject>, Fault> {
-    let texts: Vec<String> = subjects.iter().map(ToString::to_string).collect();
-    let rows = session
-        .fetch(
-            "SELECT stored.address FROM {given} JOIN suppression AS stored ON stored.address = given.address",
-            Args::Rows(Rows::new().texts("address", texts.iter().map(String::as_str))),
-        )
-        .await?;
-    rows.iter()
-        .map(|row| Ok(Subject::from_stored(&row.get::<String>(0)?)))
-        .collect()
 }
 
 /// What an operation lifted, in order, after a place in the feed: each with its place there.

@@ -7,11 +7,11 @@
 //! **Invariant**: what counts once counts once for ever. Before the first id of a time is let go, the horizon moves
 //! there, in the same transaction; from then on what is older counts as seen ([`super::commit`]).
 
-use super::Store;
 use super::contract::StoreError;
 use super::retell::first_id;
 use super::row::micros;
 use super::session::{Args, Fault, Session, Value};
+use super::{Store, load};
 use crate::mail::event::EventId;
 use jiff::Timestamp;
 
@@ -141,7 +141,13 @@ async fn step(
             walk.step(session, before, from, limit).await
         }
         Keepsake::Tally => tally(session, before, limit).await,
-        Keepsake::Change => changes(session, before, limit).await,
+        Keepsake::Change => {
+            let gone = load::prune(session, before, limit).await?;
+            Ok(Swept {
+                gone,
+                next: next(gone, limit),
+            })
+        }
     }
 }
 
@@ -227,41 +233,5 @@ async fn tally(session: &mut Session, before: Timestamp, limit: u32) -> Result<S
     Ok(Swept {
         gone,
         next: (gone > 0).then(Vec::new),
-    })
-}
-
-/// The oldest of the feed, up to the first that is younger; its floor goes up with them, so that whoever stands below
-/// reads everything anew.
-async fn changes(session: &mut Session, before: Timestamp, limit: u32) -> Result<Swept, Fault> {
-    let values = vec![Value::Int(Some(micros(before))), Value::Int(Some(limit.into()))];
-    let rows = session
-        .fetch(
-            "SELECT MAX(sequence) FROM (
-                 SELECT sequence, at FROM change ORDER BY sequence LIMIT $2) AS oldest
-             WHERE at < $1",
-            Args::Values(values),
-        )
-        .await?;
-    let last = rows
-        .first()
-        .map(|row| row.get::<Option<i64>>(0))
-        .transpose()?
-        .flatten();
-    let Some(last) = last else {
-        return Ok(Swept::default());
-    };
-    let reached = || Args::Values(vec![Value::Int(Some(last))]);
-    session
-        .run(
-            "UPDATE feed SET floor = $1 WHERE id = 1 AND floor < $1",
-            reached(),
-        )
-        .await?;
-    let gone = session
-        .run("DELETE FROM change WHERE sequence <= $1", reached())
-        .await?;
-    Ok(Swept {
-        gone,
-        next: next(gone, limit),
     })
 }
