@@ -49,8 +49,10 @@ const ENTRIES: usize = 200_000;
 const FEW: usize = 10_000;
 const CHUNK: usize = 100_000;
 const LOOK_UPS: usize = 1_000_000;
-const ROUNDS: usize = 12;
-const ROUND: Duration = Duration::from_millis(250);
+/// Look-ups in a round.
+const STEPS: usize = 20_000;
+const ROUNDS: usize = 40;
+const ROUND: Duration = Duration::from_millis(100);
 const CLIENTS: usize = 4;
 
 /// A number that looks random and is the same in every run (splitmix64).
@@ -158,14 +160,18 @@ fn filled(n: usize) -> Result<Arc<Memory>> {
     Ok(Arc::new(memory))
 }
 
-/// Nanoseconds a look-up, the best of some rounds: everything else on the machine only adds.
-fn best(mut round: impl FnMut() -> usize) -> f64 {
-    let time = |round: &mut dyn FnMut() -> usize| {
+/// Nanoseconds a look-up: the best of many short rounds, since everything else on the machine only adds. Each look-up
+/// begins when the one before has answered, as they do in life; else they would wait for memory together.
+fn best(n: usize, look_up: impl Fn(usize) -> bool) -> f64 {
+    let mut at = 0;
+    let mut round = || {
         let begun = Instant::now();
-        let n = round();
-        begun.elapsed().as_secs_f64() * 1e9 / n as f64
+        for _ in 0..STEPS {
+            at = (at + 1 + usize::from(look_up(at))) % n;
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / STEPS as f64
     };
-    (0..5).map(|_| time(&mut round)).fold(f64::INFINITY, f64::min)
+    (0..100).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
 fn table() -> Result<()> {
@@ -188,17 +194,15 @@ fn table() -> Result<()> {
             .collect()
     };
     let look_up = |memory: &Memory, keys: &[nixie::mail::address::AddressKey]| {
-        best(|| {
-            for key in keys {
-                let question = Question {
-                    key,
-                    clear: key.as_str(),
-                    domain: key.domain(),
-                    stream: None,
-                };
-                black_box(memory.suppressed(&question, now));
-            }
-            keys.len()
+        best(keys.len(), |at| {
+            let key = &keys[at];
+            let question = Question {
+                key,
+                clear: key.as_str(),
+                domain: key.domain(),
+                stream: None,
+            };
+            memory.suppressed(&question, now).is_some()
         })
     };
     let few = look_up(&small, &asked(FEW)?);
@@ -207,12 +211,7 @@ fn table() -> Result<()> {
     let keys: Vec<u64> = (0..LOOK_UPS)
         .map(|n| scramble(scramble(n + all) as usize % (2 * all)))
         .collect();
-    let map = best(|| {
-        keys.iter().for_each(|key| {
-            black_box(plain.get(key));
-        });
-        keys.len()
-    });
+    let map = best(keys.len(), |at| plain.contains_key(&keys[at]));
     println!(
         "look-up: {many:.0} ns; of {FEW} entries {few:.0} ns (ratio {:.2}); a hash map of numbers {map:.0} ns (ratio {:.2})",
         many / few,
@@ -246,8 +245,24 @@ fn hooks(memory: &Arc<Memory>) -> Result<(Hooks, SocketAddr)> {
     Ok((hooks, address))
 }
 
-/// Requests a second from some clients with one outstanding each.
-fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Result<f64> {
+/// The processor time that the hooks' threads have used (proc(5), schedstat), in nanoseconds.
+fn processor_time() -> f64 {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let used = threads.filter_map(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanoseconds: f64 = stat.split_whitespace().next()?.parse().ok()?;
+        name.starts_with("hook-").then_some(nanoseconds)
+    });
+    used.sum()
+}
+
+/// Requests a second from some clients with one outstanding each, and the hooks' processor time for each.
+fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Result<(f64, f64)> {
+    let before = processor_time();
     let begun = Instant::now();
     let client = |first: usize| -> Result<usize> {
         let mut stream = TcpStream::connect(address)?;
@@ -276,7 +291,8 @@ fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Result<f64> {
             .map(|client| client.join().unwrap_or_else(|_| bail!("a client failed")))
             .sum::<Result<usize>>()
     })?;
-    Ok(rate(sum, begun.elapsed()))
+    let took = begun.elapsed();
+    Ok((rate(sum, took), (processor_time() - before) / sum as f64))
 }
 
 fn policy(large: &Arc<Memory>, small: &Arc<Memory>) -> Result<()> {
@@ -297,14 +313,18 @@ fn policy(large: &Arc<Memory>, small: &Arc<Memory>) -> Result<()> {
         most.push(ask(many_at, &of_many)?);
         least.push(ask(few_at, &of_few)?);
     }
-    let median = |rates: &mut Vec<f64>| {
-        rates.sort_by(f64::total_cmp);
-        rates[rates.len() / 2]
+    let median = |turns: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = turns.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
     };
-    let (most, least) = (median(&mut most), median(&mut least));
+    let (rate, few_rate) = (median(&most, |turn| turn.0), median(&least, |turn| turn.0));
+    let (cost, few_cost) = (median(&most, |turn| turn.1), median(&least, |turn| turn.1));
     println!(
-        "policy: {most:.0} requests/s; from {FEW} entries {least:.0} (ratio {:.3})",
-        most / least
+        "policy: {rate:.0} requests/s, {cost:.0} ns of processor each; from {FEW} entries {few_rate:.0} (ratio {:.3}), \
+         {few_cost:.0} ns (ratio {:.3})",
+        rate / few_rate,
+        cost / few_cost
     );
     many.shutdown();
     few.shutdown();
