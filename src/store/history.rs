@@ -21,7 +21,8 @@ pub(super) async fn of(session: &mut Session, subjects: &[Subject], limit: u32) 
         .fetch(
             "SELECT sequence, at, author, reason, kind, suppression, change.address, cause, since, expires,
                     provider, egress, detail, operation
-             FROM {given} JOIN change ON change.address = given.address ORDER BY sequence DESC LIMIT 1000",
+             FROM {given} JOIN change ON change.address = given.address AND change.address <> ''
+             ORDER BY sequence DESC LIMIT 1000",
             given(),
         )
         .await?;

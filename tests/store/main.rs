@@ -8,6 +8,7 @@ mod event;
 mod operation;
 mod order;
 mod place;
+mod plan;
 mod race;
 mod retention;
 mod server;
