@@ -40,8 +40,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::sync::mpsc;
 
-/// Entries a transaction.
-const CHUNK: usize = 10_000;
+/// Entries a transaction: as many as the store takes at once, since each transaction costs the same besides.
+const CHUNK: usize = 100_000;
 /// Chunks that wait for the store.
 const AHEAD: usize = 2;
 
