@@ -8,7 +8,7 @@ use super::contract::Added;
 use super::keep::Totals;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Lines, Row, Rows, Session, Value, clean};
-use super::suppression::{CHANNEL, KIND, advance};
+use super::suppression::{CHANNEL, KIND, advance, columns};
 use crate::engine::suppression::NewSuppression;
 use crate::engine::verdict::Cause;
 use jiff::Timestamp;
@@ -203,22 +203,7 @@ async fn insert_given(
 }
 
 async fn insert_json(session: &mut Session, given: &[(String, &NewSuppression)]) -> Result<u64, Fault> {
-    let entries = || given.iter().map(|(_, entry)| entry);
-    let rows = Rows::new()
-        .texts("address", given.iter().map(|(subject, _)| subject.as_str()))
-        .texts("cause", entries().map(|entry| entry.cause.name()))
-        .ints("since", entries().map(|entry| micros(entry.since)))
-        .ints("expires", entries().map(|entry| entry.expires.map(micros)))
-        .texts("author", entries().map(|entry| entry.author.as_str()))
-        .texts("reason", entries().map(|entry| entry.reason.as_str()))
-        .octets(
-            "event",
-            entries().map(|entry| entry.event.as_ref().map(|id| id.0.as_slice())),
-        )
-        .texts("provider", entries().map(|entry| entry.provider.as_deref()))
-        .texts("standing", entries().map(|entry| entry.standing.name()))
-        .ints("term", entries().map(|entry| i64::from(entry.term)))
-        .ints("operation", entries().map(|entry| entry.operation));
+    let rows = columns(given.iter().map(|(subject, entry)| (subject.as_str(), *entry)));
     session
         .run(
             "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term,

@@ -61,18 +61,11 @@ pub(super) async fn insert(
     Ok(inserted)
 }
 
-/// Writes the entries whose addresses have none, and takes them out of `wanted`.
-async fn insert_absent(
-    session: &mut Session,
-    wanted: &mut BTreeMap<String, &NewSuppression>,
-    inserted: &mut Inserted,
-) -> Result<(), Fault> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let entries = || wanted.values();
-    let rows = Rows::new()
-        .texts("address", wanted.keys().map(String::as_str))
+/// Entries as a table of the columns that are written, each with the canonical text of its subject.
+pub(super) fn columns<'a>(given: impl Iterator<Item = (&'a str, &'a NewSuppression)> + Clone) -> Rows {
+    let entries = || given.clone().map(|(_, entry)| entry);
+    Rows::new()
+        .texts("address", given.clone().map(|(subject, _)| subject))
         .texts("cause", entries().map(|entry| entry.cause.name()))
         .ints("since", entries().map(|entry| micros(entry.since)))
         .ints("expires", entries().map(|entry| entry.expires.map(micros)))
@@ -85,7 +78,19 @@ async fn insert_absent(
         .texts("provider", entries().map(|entry| entry.provider.as_deref()))
         .texts("standing", entries().map(|entry| entry.standing.name()))
         .ints("term", entries().map(|entry| i64::from(entry.term)))
-        .ints("operation", entries().map(|entry| entry.operation));
+        .ints("operation", entries().map(|entry| entry.operation))
+}
+
+/// Writes the entries whose addresses have none, and takes them out of `wanted`.
+async fn insert_absent(
+    session: &mut Session,
+    wanted: &mut BTreeMap<String, &NewSuppression>,
+    inserted: &mut Inserted,
+) -> Result<(), Fault> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let rows = columns(wanted.iter().map(|(subject, entry)| (subject.as_str(), *entry)));
     let written = session
         .fetch(
             "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term,
