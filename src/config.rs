@@ -6,11 +6,13 @@
 //! line and key.
 
 pub mod listen;
+pub mod privacy;
 pub mod retention;
 pub mod section;
 pub mod suppression;
 pub mod warm_up;
 
+pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
 pub use suppression::{Alert, GuardSettings, Suppression};
@@ -79,6 +81,8 @@ pub struct Settings {
     pub warm_up: Vec<WarmUp>,
     /// `[rules]`
     pub rules: Rules,
+    /// `[privacy]`
+    pub privacy: Privacy,
     /// `[retention]`
     pub retention: Retention,
     /// `[trace]`
@@ -295,6 +299,7 @@ impl Settings {
             ("[address]", self.address != new.address),
             ("[release]", self.release != new.release),
             ("[alert]", self.alert != new.alert),
+            ("[privacy]", self.privacy != new.privacy),
             ("[retention]", self.retention != new.retention),
             ("[trace]", self.trace != new.trace),
         ];

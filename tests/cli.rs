@@ -550,6 +550,89 @@ fn kept_replies_are_judged_again() {
     assert!(!back.contains("user1@") && back.contains("user2@"), "{back}");
 }
 
+/// With a key nothing that is kept names a recipient, and everything works but listing in clear.
+#[test]
+fn behind_the_veil_no_address_is_kept() {
+    let mut nixie = nixie();
+    let key = nixie.directory().join("key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    nixie
+        .set("privacy", "key_file", &format!("\"{}\"", key.display()))
+        .unwrap();
+    let line = "2026-11-21T09:00:01+00:00 mta postfix/smtp[7]: 4A1B2C3D4E51: to=<Wombat@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+                delay=1, delays=0/0/0/1, dsn=5.1.1, status=bounced (host mx.x.example[192.0.2.1] said: 550 5.1.1 <wombat@x.example>: \
+                no such user wombat (in reply to RCPT TO command))\n";
+    let file = nixie.directory().join("mail.log");
+    std::fs::write(&file, line).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    std::fs::write(&file, "numbat@x.example,complaint\nquoll@x.example\n").unwrap();
+    nixie
+        .cli(&["suppress", "import", file.to_str().unwrap()])
+        .unwrap();
+    nixie.cli(&["suppress", "add", "Bilby@x.example"]).unwrap();
+
+    for name in ["wombat", "numbat", "quoll", "bilby"] {
+        let checked = nixie
+            .cli(&["suppress", "check", &format!("{name}@X.example")])
+            .unwrap();
+        assert!(checked.contains("is suppressed"), "{checked}");
+    }
+    let why = nixie.cli(&["why", "wombat@x.example"]).unwrap();
+    assert!(why.contains("failed") && why.contains("no such user"), "{why}");
+    assert!(
+        nixie
+            .cli(&["replay", "--since", "2026-11-01"])
+            .unwrap()
+            .contains("would add 0, would lift 0")
+    );
+    let listed = nixie.cli(&["suppress", "list", "--csv"]).unwrap();
+    assert!(listed.lines().skip(1).all(|line| line.contains(",#")), "{listed}");
+    nixie
+        .cli(&["suppress", "forget", "quoll@x.example", "--keep-hash"])
+        .unwrap();
+    assert!(
+        nixie
+            .cli(&["suppress", "check", "quoll@x.example"])
+            .unwrap()
+            .contains("is suppressed")
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "forget", "wombat@x.example"])
+            .unwrap()
+            .contains("1 entries lifted, 1 events")
+    );
+    let why = nixie.cli(&["why", "wombat@x.example"]).unwrap();
+    assert!(
+        why.contains("is not suppressed") && !why.contains("failed"),
+        "{why}"
+    );
+
+    let mut looked = 0;
+    for entry in std::fs::read_dir(nixie.directory()).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.to_string_lossy().contains("nixie.db") {
+            continue;
+        }
+        let octets = std::fs::read(&path).unwrap().to_ascii_lowercase();
+        for name in ["wombat", "numbat", "quoll", "bilby"] {
+            let found = octets.windows(name.len()).any(|window| window == name.as_bytes());
+            assert!(!found, "{name} in {}", path.display());
+        }
+        looked += octets.len();
+    }
+    assert!(looked > 10_000, "the store was not looked at: {looked}");
+    // Another key finds nobody: it is refused, and so is none.
+    std::fs::write(&key, [8; 32]).unwrap();
+    let other = nixie.run(&["suppress", "list"]).unwrap();
+    assert!(
+        !other.status.success() && err(&other).contains("another key"),
+        "{}",
+        err(&other)
+    );
+}
+
 /// A backlog of every form: read once, and a second time without counting anything.
 #[test]
 fn an_ingest_can_be_run_twice() {

@@ -50,7 +50,7 @@ pub struct ExplainArguments {
 /// # Errors
 /// Where the rules or the providers cannot be read, or the provider named is none.
 pub fn run(options: &ExplainArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let bench = crate::serve::bench(settings)?;
+    let bench = crate::serve::bench_in_clear(settings)?;
     let text = text(&options.words)?;
     let (rules, providers) = (&bench.rules, &bench.providers);
     if options.search {

@@ -19,6 +19,7 @@ mod time;
 use crate::clock;
 use crate::config::Settings;
 use crate::engine::rule::RuleSet;
+use crate::engine::suppression::privacy::Veil;
 use crate::engine::suppression::{NewSuppression, full_hour};
 use crate::engine::verdict::Cause;
 use crate::mail::address::LocalPart;
@@ -182,12 +183,14 @@ struct Options {
     streams: Vec<String>,
     rejected: Option<PathBuf>,
     rules: RuleSet,
+    veil: Veil,
     local_part: LocalPart,
     now: Timestamp,
 }
 
 impl Options {
     fn new(options: &ImportArguments, settings: &Settings) -> anyhow::Result<Self> {
+        let bench = crate::serve::bench(settings)?;
         let beside = || {
             let mut path = options.file.as_os_str().to_owned();
             path.push(".rejected");
@@ -207,7 +210,8 @@ impl Options {
             },
             streams: settings.stream.iter().map(|stream| stream.name.clone()).collect(),
             rejected: options.rejected.clone().or_else(beside),
-            rules: crate::serve::bench(settings)?.rules,
+            rules: bench.rules,
+            veil: bench.policy.veil,
             local_part: settings.address.local_part,
             now: clock::now(),
         })
@@ -241,6 +245,7 @@ impl Options {
             stream: &self.audience,
             streams: &self.streams,
             rules: &self.rules,
+            veil: &self.veil,
             local_part: self.local_part,
             now: self.now,
         };

@@ -3,7 +3,6 @@
 //! older node may still run: new nodes and old ones work side by side.
 
 use crate::config::Settings;
-use crate::store::Store;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -20,7 +19,7 @@ pub struct MigrateArguments {
 /// # Errors
 /// Where the store does not answer, or a step fails.
 pub async fn run(options: &MigrateArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::connect_lazy(&settings.store_url()?).await?;
+    let store = super::connect(settings).await?;
     if options.run {
         store.migrate().await?;
     }

@@ -36,6 +36,7 @@ pub mod why;
 
 use crate::config::Settings;
 use crate::serve::listen::Inherited;
+use crate::store::Store;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -170,6 +171,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     })
+}
+
+/// The store of the settings, which is touched by nothing yet.
+async fn connect(settings: &Settings) -> anyhow::Result<Store> {
+    let store = Store::connect_lazy(&settings.store_url()?).await?;
+    Ok(store.veiled(settings.veil()?.mark()))
+}
+
+/// The store of the settings, open and with its schema.
+async fn open(settings: &Settings) -> anyhow::Result<Store> {
+    let store = connect(settings).await?;
+    store.migrate().await?;
+    Ok(store)
 }
 
 fn man() -> anyhow::Result<ExitCode> {

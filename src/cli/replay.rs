@@ -67,7 +67,7 @@ pub async fn run(options: &ReplayArguments, settings: &Settings) -> anyhow::Resu
         settings.rules.dir.clone_from(rules);
     }
     let bench = crate::serve::bench(&settings)?;
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(&settings).await?;
     let now = clock::now();
     let since = options.since.before(now);
     let (replay, events) = play(&store, &bench, since, now).await?;

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Where the store does not answer.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     say!("daemon     {}", daemon(settings).await);
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     say!("store      {}", store.describe());
     let totals = store.totals().await?;
     let sum = |counts: &[(_, u64)]| counts.iter().map(|(_, count)| count).sum::<u64>();

@@ -10,9 +10,10 @@ use super::import::ImportArguments;
 use super::when::When;
 use crate::clock;
 use crate::config::Settings;
-use crate::engine::suppression::{NewSuppression, full_hour};
+use crate::engine::suppression::{NewSuppression, Subject, full_hour};
 use crate::engine::verdict::{Cause, Scope};
 use crate::store::Store;
+use crate::store::contract::By;
 use anyhow::{Context as _, bail};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -38,6 +39,17 @@ pub enum SuppressCommand {
         subject: SubjectArguments,
         /// Why, in your own words
         #[arg(long, default_value = "removed by hand", value_parser = NonEmptyStringValueParser::new())]
+        reason: String,
+    },
+    /// Erase all that is kept of a person's address
+    Forget {
+        /// The address
+        address: String,
+        /// Leave the hash of it suppressed ([privacy] only)
+        #[arg(long)]
+        keep_hash: bool,
+        /// Why; it must not name them
+        #[arg(long, default_value = "asked to be forgotten", value_parser = NonEmptyStringValueParser::new())]
         reason: String,
     },
     /// List who is suppressed, a page at a time
@@ -95,11 +107,16 @@ pub(super) fn author() -> String {
 /// # Errors
 /// Where the store does not answer or the input cannot be read.
 pub async fn run(command: &SuppressCommand, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     match command {
         SuppressCommand::Check { what } => show::check(&store, what, settings).await?,
         SuppressCommand::Add(options) => add(&store, options, settings).await?,
         SuppressCommand::Remove { subject, reason } => remove(&store, subject, reason, settings).await?,
+        SuppressCommand::Forget {
+            address,
+            keep_hash,
+            reason,
+        } => forget(&store, address, *keep_hash, reason, settings).await?,
         SuppressCommand::List(options) => list::run(&store, options, settings).await?,
         SuppressCommand::Export(options) => super::export::run(&store, options, settings).await?,
         SuppressCommand::Import(options) => return super::import::run(&store, options, settings).await,
@@ -145,5 +162,44 @@ async fn remove(
         bail!("{whom} is not suppressed");
     };
     say!("{whom} may be mailed again ({} is lifted)", removed.id);
+    Ok(())
+}
+
+async fn forget(
+    store: &Store,
+    address: &str,
+    keep_hash: bool,
+    reason: &str,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let whom = subject::whom(address, settings)?;
+    let hidden = whom.key != whom.clear;
+    if keep_hash && !hidden {
+        bail!("--keep-hash: the store keeps addresses in clear; [privacy] key_file has it keep hashes");
+    }
+    let own = |subject: &Subject| subject.as_address().is_some();
+    let subjects: Vec<Subject> = subject::all_of(&whom, settings).into_iter().filter(own).collect();
+    let author = author();
+    let by = By {
+        author: &author,
+        reason,
+    };
+    let (operation, forgotten) = store
+        .forget(&whom.key, &subjects, keep_hash, by, clock::now())
+        .await?;
+    let passed_on = match hidden {
+        true => 0,
+        false => store.forget_as_target(&whom.clear.to_string()).await?,
+    };
+    let kept = if keep_hash { "kept as a hash" } else { "lifted" };
+    say!(
+        "{} entries {kept}, {} events erased (operation {operation})",
+        forgotten.entries,
+        forgotten.events + passed_on
+    );
+    say!(
+        "{} changes do not name it any more; what lifts its entries does so for an hour",
+        forgotten.changes
+    );
     Ok(())
 }

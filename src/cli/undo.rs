@@ -112,7 +112,7 @@ impl Plan {
 /// # Errors
 /// Where the store does not answer, or there is no such operation.
 pub async fn run(options: &UndoArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     let (plan, what) = match options.operation {
         Some(number) => of_operation(&store, OperationId(number)).await?,
         None => of_filter(&store, options).await?,

@@ -32,10 +32,10 @@ pub struct WhyArguments {
 /// # Errors
 /// Where the store does not answer, or it is neither an address nor a lane.
 pub async fn run(options: &WhyArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     if options.what.contains('@') {
-        let key = subject::key(&options.what, settings)?;
-        return address::run(&store, &key, options.json, settings).await;
+        let whom = subject::whom(&options.what, settings)?;
+        return address::run(&store, &whom, options.json, settings).await;
     }
     lane(&store, options, settings).await
 }

@@ -9,6 +9,7 @@
 use super::gate::stream::Streams;
 use super::gate::{Hold, OURS, Why};
 use super::memory::{Found, Memory, Question};
+use super::suppression::privacy::Veil;
 use super::suppression::{AllowList, Standing};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub unloaded: OnUnloaded,
     /// Who is mailed whatever is known of them.
     pub allow: AllowList,
+    /// What is kept of addresses.
+    pub veil: Veil,
     /// What is said about a recipient whose entry is in quarantine.
     pub quarantined: OnQuarantined,
     /// The kinds of mail, which the policy service tells apart.
@@ -115,6 +118,7 @@ impl Default for Settings {
             held: OnHeld::default(),
             max_backlog: None,
             allow: AllowList::default(),
+            veil: Veil::default(),
             quarantined: OnQuarantined::default(),
             streams: Arc::default(),
             unloaded: OnUnloaded::default(),
@@ -297,7 +301,8 @@ fn suppressed(
     settings: &Settings,
     now: Timestamp,
 ) -> Option<Finding> {
-    let key = address.key(settings.local_part);
+    let clear = address.key(settings.local_part);
+    let key = settings.veil.over(clear.clone());
     let stream = match asking {
         Asking::Injection((sender, user)) if settings.streams.is_told_apart() && memory.has_streams() => {
             Some(settings.streams.name_of(settings.streams.of(sender, user)))
@@ -306,13 +311,13 @@ fn suppressed(
     };
     let question = Question {
         key: &key,
-        clear: key.as_str(),
+        clear: clear.as_str(),
         domain: address.domain(),
         stream,
     };
     let found = memory.suppressed(&question, now)?;
     match found.standing {
-        _ if settings.allow.holds(key.as_str()) => None,
+        _ if settings.allow.holds(clear.as_str()) => None,
         Standing::InForce => Some(Finding::Suppressed(found)),
         Standing::Quarantined => {
             (settings.quarantined == OnQuarantined::Defer).then_some(Finding::Quarantined(found))

@@ -12,6 +12,7 @@ pub use weigh::{DELIVERY, RULE};
 
 use super::gate::stream::Streams;
 use super::suppression::guard::{Census, Guard, Incident, Normal, Site, Turn};
+use super::suppression::privacy::Veil;
 use super::suppression::strike::Strike;
 use super::suppression::terms::{Term, Terms};
 use super::suppression::{AllowList, NewSuppression, Subject, Suppression};
@@ -192,6 +193,8 @@ pub struct Policy {
     pub streams: Streams,
     /// Who is never suppressed.
     pub allow: AllowList,
+    /// What is kept of addresses.
+    pub veil: Veil,
 }
 
 impl Policy {

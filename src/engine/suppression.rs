@@ -2,6 +2,7 @@
 
 pub mod allow;
 pub mod guard;
+pub mod privacy;
 pub mod strike;
 pub mod subject;
 pub mod terms;

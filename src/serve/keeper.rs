@@ -19,6 +19,7 @@ use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
 use crate::engine::suppression::Suppression;
 use crate::engine::suppression::guard::Incident;
+use crate::engine::suppression::privacy::{Veil, is_hash};
 use crate::engine::throttle::State;
 use crate::engine::throttle::plan::WarmUps;
 use crate::mail::event::{Event, Evidence, Outcome, Source};
@@ -390,7 +391,11 @@ impl Keeper {
                 .iter()
                 .any(|s| s.entry.event == Some(event.id));
             if !suppressed {
-                info!(recipient = %event.recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
+                let recipient = match is_hash(&record.mailed) {
+                    true => record.mailed.to_string(),
+                    false => event.recipient.to_string(),
+                };
+                info!(recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
                     remedy = %record.verdict.remedy, rule = %record.verdict.rule, reply = %event.reply, "failure");
             }
         }
@@ -425,19 +430,38 @@ fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Ar
             let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
             let record = Record::new(event.clone(), verdict, lane, policy.local_part);
             let known = || provider_of(event.mailed().domain()).map(|name| (&*name).into());
-            Record {
+            policy.veil.record(Record {
                 counts,
                 provider: record.provider.clone().or_else(known),
                 stream: policy.stream_of(event.sender.as_deref(), event.sasl_username.as_deref()),
                 ..record
-            }
+            })
         })
         .collect();
     Batch {
         records,
-        unread: intake.unread.clone(),
+        unread: intake
+            .unread
+            .iter()
+            .map(|unread| veiled(unread, &policy.veil))
+            .collect(),
         positions: intake.positions.clone(),
         guard: policy.guard,
+    }
+}
+
+/// What is kept of a message that could not be read: behind a veil no more than that there was one. Nobody can tell
+/// what addresses it holds, and in which form.
+fn veiled(unread: &Unread, veil: &Veil) -> Unread {
+    if !veil.is_drawn() {
+        return unread.clone();
+    }
+    Unread {
+        sender: None,
+        recipient: None,
+        reason: veil.text(&unread.reason),
+        content: Vec::new(),
+        ..unread.clone()
     }
 }
 

@@ -36,6 +36,7 @@ use crate::engine::gate::{self, Gate, stream::Streams};
 use crate::engine::memory::Memory;
 use crate::engine::provider::{Provider, Providers};
 use crate::engine::rule::RuleSet;
+use crate::engine::suppression::privacy::Veil;
 use crate::store::Store;
 use accept::AsyncListener;
 use alert::{Alarm, AlertCounters};
@@ -98,6 +99,16 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 /// # Errors
 /// Everything that is wrong with the operator's rules, providers and warm-ups, with file and line.
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
+    let mut bench = bench_in_clear(settings)?;
+    bench.policy.veil = settings.veil()?;
+    Ok(bench)
+}
+
+/// The same without the key of `[privacy]`, which not everybody may read: for those who judge and keep nothing.
+///
+/// # Errors
+/// As [`bench`].
+pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
     let providers = providers(settings)?;
     let files = rule_files(&settings.rules.dir)?;
     let files: Vec<(&str, &str)> = files
@@ -115,6 +126,7 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
         guard: (&settings.guard).into(),
         streams: streams(settings),
         allow: settings.suppression.allow_list(),
+        veil: Veil::default(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
@@ -202,7 +214,7 @@ impl Bound {
 }
 
 /// The hooks' settings.
-fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
+fn hook_settings(settings: &Settings, bench: &Bench) -> HookSettings {
     let defaults = HookSettings::default();
     HookSettings {
         threads: if settings.hooks.threads == 0 {
@@ -213,7 +225,7 @@ fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
         idle_timeout: settings.hooks.idle_timeout.0,
         request_timeout: settings.hooks.request_timeout.0,
         max_connections: settings.hooks.max_connections,
-        answers: answers(settings, providers),
+        answers: answers(settings, bench),
         ..defaults
     }
 }
@@ -239,8 +251,9 @@ fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
 }
 
 /// What the hooks' answers depend on.
-fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
-    let used = providers
+fn answers(settings: &Settings, bench: &Bench) -> answer::Settings {
+    let used = bench
+        .providers
         .all()
         .iter()
         .filter(|_| settings.socketmap.lane_transports);
@@ -256,6 +269,7 @@ fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
         transports: used
             .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
             .collect(),
+        veil: bench.policy.veil.clone(),
         ..answer::Settings::default()
     }
 }
@@ -268,8 +282,9 @@ impl Daemon {
     /// not an error.
     pub async fn start(settings: Settings, inherited: Inherited) -> anyhow::Result<Self> {
         let url = settings.store_url()?;
-        let store = Store::connect_lazy(&url).await?;
         let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
+        let mark = bench.read().policy.veil.mark();
+        let store = Store::connect_lazy(&url).await?.veiled(mark);
         let bound = Bound::bind(&settings, inherited)?;
         let listening = bound.addresses();
         let memory = Arc::new(Memory::new());
@@ -319,7 +334,7 @@ impl Daemon {
         let _ = tokio::time::timeout(FIRST_LOAD, is_loaded.wait_for(|loaded| *loaded)).await;
         let hooks = Arc::new(Hooks::start(
             listeners,
-            &hook_settings(&settings, &bench.read().providers),
+            &hook_settings(&settings, &bench.read()),
             Arc::clone(&memory),
         )?);
         let releaser = Releaser::new(

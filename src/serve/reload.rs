@@ -33,6 +33,7 @@ pub fn reload(
     // What needs a restart stays as it was, in the judge as well.
     next.egress.clone_from(&settings.egress.name);
     next.policy.local_part = settings.address.local_part;
+    next.policy.veil = bench.read().policy.veil.clone();
     settings.warm_up = new.warm_up;
     next.warm_ups = settings.warm_ups();
     info!(
@@ -46,7 +47,7 @@ pub fn reload(
     super::set_gate(gate, settings, &next);
     settings.policy.on_hold = new.policy.on_hold;
     settings.policy.max_backlog = new.policy.max_backlog;
-    hooks.set_answers(super::answers(settings, &next.providers));
+    hooks.set_answers(super::answers(settings, &next));
     *bench.write() = Arc::new(next);
     settings.throttle = new.throttle;
     settings.rules = new.rules;

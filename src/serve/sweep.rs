@@ -35,6 +35,9 @@ pub async fn run(store: Store, retention: Retention, stop: CancellationToken) {
         if let Err(error) = store.prepare_days(now).await {
             debug!(%error, "no partitions were made; in an hour again");
         }
+        if let Err(error) = store.finish_forgetting(now).await {
+            debug!(%error, "the forgotten are still named in the feed; in an hour again");
+        }
         for what in Keepsake::ALL {
             let Some(before) = horizon(&retention, what, now) else {
                 continue;

@@ -397,6 +397,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// It keeps addresses in another way than it is told to, or under another key.
+    #[error("[privacy] key_file: {0}")]
+    Veil(&'static str),
     /// The schema could not be brought up to date.
     #[error("migrating the store: {0}")]
     Migration(String),

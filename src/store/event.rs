@@ -5,6 +5,7 @@ use super::keep::cut;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value};
 use crate::engine::decide::{Known, Record};
+use crate::engine::suppression::privacy::is_hash;
 use crate::engine::throttle::LaneKey;
 use crate::engine::trust::Trust;
 use crate::mail::address::AddressKey;
@@ -34,7 +35,13 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
     };
     let providers = lane(|key| cut(&key.provider));
     let egresses = lane(|key| cut(&key.egress));
-    let recipients: Vec<String> = events().map(|e| e.recipient.to_string()).collect();
+    // Of whom only a hash is kept, nothing else is.
+    let recipients: Vec<String> = records()
+        .map(|record| match is_hash(&record.mailed) {
+            true => record.mailed.to_string(),
+            false => record.event.recipient.to_string(),
+        })
+        .collect();
     let statuses: Vec<Option<String>> = events().map(|e| e.reply.status.map(|s| s.to_string())).collect();
     let reported: Vec<Option<String>> = events()
         .map(|e| e.reported_status.map(|s| s.to_string()))

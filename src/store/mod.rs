@@ -18,6 +18,7 @@ mod census;
 mod commit;
 pub mod contract;
 mod event;
+pub mod forget;
 mod history;
 mod keep;
 mod load;
@@ -36,6 +37,7 @@ mod session;
 pub mod sqlite;
 mod strike;
 mod suppression;
+mod veil;
 
 use crate::clock;
 use crate::engine::decide::{Decision, Known, Policy};
@@ -119,12 +121,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] where the database cannot be reached or the file not be created,
-    /// [`StoreError::Migration`] where the schema is not one that this version can continue from.
+    /// [`StoreError::Migration`] where the schema is not one that this version can continue from,
+    /// [`StoreError::Veil`] where it keeps addresses in another way than it is to.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(store) => store.migrate().await,
-            Self::Postgres(store) => store.migrate().await,
+            Self::Sqlite(store) => store.migrate().await?,
+            Self::Postgres(store) => store.migrate().await?,
         }
+        self.agree().await
     }
 
     /// Keeps a batch and what `decide` makes of it, in one transaction that is on disk when this returns.

@@ -295,9 +295,34 @@ async fn announce_lifted(
     first: i64,
     now: Timestamp,
 ) -> Result<(), Fault> {
+    let details: Vec<Option<String>> = lifted.iter().map(|lifted| Some(was(&lifted.entry))).collect();
+    tell_lifted(session, lifted, &details, operation, by, first, now).await
+}
+
+/// As [`announce_lifted`], without what the entries were: nothing puts them back.
+pub(super) async fn announce_forgotten(
+    session: &mut Session,
+    lifted: &[Suppression],
+    operation: OperationId,
+    by: By<'_>,
+    first: i64,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let details = vec![None; lifted.len()];
+    tell_lifted(session, lifted, &details, operation, by, first, now).await
+}
+
+async fn tell_lifted(
+    session: &mut Session,
+    lifted: &[Suppression],
+    details: &[Option<String>],
+    operation: OperationId,
+    by: By<'_>,
+    first: i64,
+    now: Timestamp,
+) -> Result<(), Fault> {
     let entries = || lifted.iter().map(|suppression| &suppression.entry);
     let subjects: Vec<String> = entries().map(|entry| entry.subject.to_string()).collect();
-    let details: Vec<String> = entries().map(was).collect();
     let rows = Rows::new()
         .ints("sequence", (first..).take(lifted.len()))
         .ints("at", lifted.iter().map(|_| micros(now)))
@@ -309,7 +334,7 @@ async fn announce_lifted(
         .texts("cause", entries().map(|entry| entry.cause.name()))
         .ints("since", entries().map(|entry| micros(entry.since)))
         .ints("expires", entries().map(|entry| entry.expires.map(micros)))
-        .texts("detail", details.iter().map(String::as_str))
+        .texts("detail", details.iter().map(Option::as_deref))
         .ints("operation", lifted.iter().map(|_| operation.0));
     session
         .run(
@@ -346,7 +371,7 @@ pub(super) async fn lifted(
     let rows = session
         .fetch(
             "SELECT sequence, address, cause, since, expires, detail FROM change
-             WHERE operation = $1 AND kind = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
+             WHERE operation = $1 AND kind = $2 AND sequence > $3 AND detail IS NOT NULL ORDER BY sequence LIMIT $4",
             Args::Values(vec![
                 Value::Int(Some(operation.0)),
                 Value::text(row::LIFTED),

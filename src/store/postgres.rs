@@ -42,6 +42,8 @@ pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 pub struct Postgres {
     pool: PgPool,
     listener: Arc<Listener>,
+    /// See [`super::veil`].
+    pub(super) mark: Option<[u8; 16]>,
 }
 
 /// Hears of changes on a connection of its own, once somebody waits for one.
@@ -109,6 +111,7 @@ impl Postgres {
         Ok(Self {
             pool,
             listener: Arc::default(),
+            mark: None,
         })
     }
 

@@ -47,6 +47,8 @@ pub struct Sqlite {
     changed: Arc<Notify>,
     /// Rows written since others had their turn.
     written: Arc<AtomicUsize>,
+    /// See [`super::veil`].
+    pub(super) mark: Option<[u8; 16]>,
 }
 
 impl Sqlite {
@@ -82,6 +84,7 @@ impl Sqlite {
             readers: pool(4, ACQUIRE),
             changed: Arc::default(),
             written: Arc::default(),
+            mark: None,
             path,
         })
     }

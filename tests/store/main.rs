@@ -9,6 +9,7 @@ mod operation;
 mod order;
 mod place;
 mod plan;
+mod privacy;
 mod race;
 mod retention;
 mod server;
@@ -19,6 +20,7 @@ mod suppression;
 use event::*;
 use operation::*;
 use order::*;
+use privacy::*;
 use race::*;
 use retention::*;
 use strike::*;
@@ -83,6 +85,10 @@ contract!(
     what_is_old_goes_and_counts_once_all_the_same,
     marks_counts_and_changes_go_by_their_time,
     days_are_made_ahead_and_dropped_whole,
+    a_store_is_held_to_its_key,
+    a_store_in_clear_stays_in_clear,
+    who_is_forgotten_leaves_no_trace,
+    a_hash_stays_where_it_is_asked_for,
     strikes_add_up_over_days,
     a_strike_a_day_however_many_tell,
     a_delivery_clears_and_lifts,

@@ -10,6 +10,7 @@ use super::reason::{self, Meaning};
 use super::record::Record;
 use super::time;
 use crate::engine::rule::RuleSet;
+use crate::engine::suppression::privacy::Veil;
 use crate::engine::suppression::{Subject, Target};
 use crate::engine::verdict::{Cause, Scope};
 use crate::mail::address::{Address, LocalPart};
@@ -33,6 +34,8 @@ pub(super) struct Plan<'a> {
     pub(super) streams: &'a [String],
     /// How replies are judged.
     pub(super) rules: &'a RuleSet,
+    /// What is kept of addresses.
+    pub(super) veil: &'a Veil,
     /// How local parts compare.
     pub(super) local_part: LocalPart,
     /// When it is.
@@ -118,7 +121,7 @@ impl Plan<'_> {
             since: since.map_or(self.now, |since| since.min(self.now)),
             expires,
             author: self.get(record, Role::Author).map(str::to_owned),
-            reason: self.reason(record),
+            reason: self.reason(record, address),
         }))
     }
 
@@ -133,7 +136,7 @@ impl Plan<'_> {
             };
         }
         Address::parse(text)
-            .map(|address| address.key(self.local_part).into())
+            .map(|address| self.veil.key(&address, self.local_part).into())
             .map_err(|error| error.to_string())
     }
 
@@ -215,10 +218,14 @@ impl Plan<'_> {
         }
     }
 
-    fn reason(&self, record: &Record) -> String {
+    fn reason(&self, record: &Record, address: &str) -> String {
         let said = self.reply(record, self.get(record, Role::Reason));
         let said = said.unwrap_or_else(|| "imported".into());
-        said[..said.floor_char_boundary(REASON)].to_owned()
+        let said = &said[..said.floor_char_boundary(REASON)];
+        match Address::parse(address) {
+            Ok(address) => self.veil.text_about(said, &address),
+            Err(_) => self.veil.text(said),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ fn options(cause: Option<Cause>, audience: Audience) -> Options {
         audience,
         streams: vec!["non_transactional".into()],
         rejected: None,
+        veil: Veil::default(),
         rules: RuleSet::shipped(&providers).unwrap(),
         local_part: LocalPart::Fold,
         now: "2026-11-21T12:00:00Z".parse().unwrap(),

@@ -5,7 +5,6 @@ use super::subject;
 use crate::clock;
 use crate::config::Settings;
 use crate::engine::suppression::{Standing, Suppression, SuppressionId, Target};
-use crate::mail::address::AddressKey;
 use crate::store::Store;
 use anyhow::bail;
 use jiff::Timestamp;
@@ -33,15 +32,15 @@ pub async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Re
             }
         }
         Err(_) => {
-            let key = subject::key(what, settings)?;
-            let entries = entries(store, &key, settings).await?;
+            let whom = subject::whom(what, settings)?;
+            let entries = entries(store, &whom, settings).await?;
             if entries.is_empty() {
-                say!("{key} is not suppressed");
+                say!("{} is not suppressed", whom.clear);
             }
             for entry in &entries {
                 print_one(entry, now);
             }
-            key
+            whom.key
         }
     };
     let events = store.events_of(&address, EVENTS).await?;
@@ -68,16 +67,16 @@ pub async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Re
 /// Where the store does not answer.
 pub async fn entries(
     store: &Store,
-    key: &AddressKey,
+    whom: &subject::Whom,
     settings: &Settings,
 ) -> anyhow::Result<Vec<Suppression>> {
-    let subjects = subject::all_of(key, settings);
+    let subjects = subject::all_of(whom, settings);
     let mut entries = store.story(&subjects, CHANGES).await?.entries;
     let place = |suppression: &Suppression| subjects.iter().position(|s| *s == suppression.entry.subject);
     entries.sort_by_key(place);
     let matching = |suppression: &Suppression| match &suppression.entry.subject.target {
         Target::Pattern(pattern) => {
-            crate::engine::gate::stream::matches(pattern, &key.as_str().to_lowercase())
+            crate::engine::gate::stream::matches(pattern, &whom.clear.as_str().to_lowercase())
         }
         Target::Address(_) | Target::Domain(_) => false,
     };

@@ -32,7 +32,7 @@ impl SubjectArguments {
     /// What was expected and what was found.
     pub fn read(&self, settings: &Settings) -> anyhow::Result<Subject> {
         let subject = match (&self.address, &self.domain, &self.pattern) {
-            (Some(address), _, _) => key(address, settings)?.into(),
+            (Some(address), _, _) => whom(address, settings)?.key.into(),
             (_, Some(domain), _) => domain_of(domain)?,
             (_, _, Some(pattern)) => pattern_of(pattern)?,
             (None, None, None) => bail!("expected an address, --domain or --pattern"),
@@ -45,12 +45,23 @@ impl SubjectArguments {
     }
 }
 
-/// The key of an address.
+/// An address that somebody named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whom {
+    /// As it compares.
+    pub clear: AddressKey,
+    /// As it is kept.
+    pub key: AddressKey,
+}
+
+/// Reads an address.
 ///
 /// # Errors
-/// What was expected and what was found.
-pub fn key(address: &str, settings: &Settings) -> anyhow::Result<AddressKey> {
-    Ok(Address::parse(address)?.key(settings.address.local_part))
+/// What was expected and what was found; whatever is wrong with the key of `[privacy]`.
+pub fn whom(address: &str, settings: &Settings) -> anyhow::Result<Whom> {
+    let clear = Address::parse(address)?.key(settings.address.local_part);
+    let key = settings.veil()?.over(clear.clone());
+    Ok(Whom { clear, key })
 }
 
 fn domain_of(text: &str) -> anyhow::Result<Subject> {
@@ -96,7 +107,7 @@ pub fn check_stream(name: &str, settings: &Settings) -> anyhow::Result<()> {
 /// All subjects that mail to an address is looked up under, patterns left out: itself and its domain, in all mail and
 /// in each stream, in the order of the look-up.
 #[must_use]
-pub fn all_of(key: &AddressKey, settings: &Settings) -> Vec<Subject> {
+pub fn all_of(whom: &Whom, settings: &Settings) -> Vec<Subject> {
     let streams: Vec<&str> = settings
         .stream
         .iter()
@@ -105,7 +116,10 @@ pub fn all_of(key: &AddressKey, settings: &Settings) -> Vec<Subject> {
         .chain([stream::DEFAULT])
         .collect();
     let mut subjects = Vec::new();
-    for whom in [Subject::address(key.clone()), Subject::domain(key.domain())] {
+    for whom in [
+        Subject::address(whom.key.clone()),
+        Subject::domain(whom.clear.domain()),
+    ] {
         subjects.push(whom.clone());
         subjects.extend(streams.iter().map(|name| whom.clone().in_stream(Some(name))));
     }
@@ -152,10 +166,8 @@ mod tests {
 
     #[test]
     fn a_look_up_goes_from_the_address_to_its_domain() {
-        let key = Address::parse("a@b.test")
-            .unwrap()
-            .key(crate::mail::address::LocalPart::Fold);
-        let texts: Vec<String> = all_of(&key, &Settings::default())
+        let whom = whom("a@b.test", &Settings::default()).unwrap();
+        let texts: Vec<String> = all_of(&whom, &Settings::default())
             .iter()
             .map(ToString::to_string)
             .collect();

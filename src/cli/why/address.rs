@@ -2,12 +2,12 @@
 //! of it, strikes, entries written and lifted, by whom and why, in the order of time.
 
 use crate::cli::suppress::show;
+use crate::cli::suppress::subject::Whom;
 use crate::cli::suppress::{list, subject};
 use crate::cli::throttle::{print_json, words};
 use crate::clock;
 use crate::config::Settings;
 use crate::engine::suppression::Suppression;
-use crate::mail::address::AddressKey;
 use crate::store::Store;
 use crate::store::contract::{Change, ChangeKind, History, Kept, OperationId};
 use jiff::Timestamp;
@@ -35,23 +35,18 @@ struct Moment {
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn run(
-    store: &Store,
-    key: &AddressKey,
-    json: bool,
-    settings: &Settings,
-) -> anyhow::Result<ExitCode> {
-    let entries = show::entries(store, key, settings).await?;
-    let history = store.story(&subject::all_of(key, settings), CHANGES).await?;
-    let events = store.events_of(key, EVENTS).await?;
+pub async fn run(store: &Store, whom: &Whom, json: bool, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let entries = show::entries(store, whom, settings).await?;
+    let history = store.story(&subject::all_of(whom, settings), CHANGES).await?;
+    let events = store.events_of(&whom.key, EVENTS).await?;
     let mut story: Vec<Moment> = events.iter().map(event).collect();
     story.extend(changes(&history, &entries));
     // What happened at the same moment stays in the order above: the event, then what came of it.
     story.sort_by_key(|moment| moment.at);
     if json {
-        print_json(&as_json(key, &entries, &story));
+        print_json(&as_json(whom, &entries, &story));
     } else {
-        say(key, &entries, &story);
+        say(whom, &entries, &story);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -153,10 +148,10 @@ fn moment(change: &Change, operation: Option<OperationId>) -> Option<Moment> {
     })
 }
 
-fn say(key: &AddressKey, entries: &[Suppression], story: &[Moment]) {
+fn say(whom: &Whom, entries: &[Suppression], story: &[Moment]) {
     let now = clock::now();
     if entries.is_empty() {
-        say!("{key} is not suppressed");
+        say!("{} is not suppressed", whom.clear);
     }
     for suppression in entries {
         let entry = &suppression.entry;
@@ -179,7 +174,7 @@ fn say(key: &AddressKey, entries: &[Suppression], story: &[Moment]) {
     }
 }
 
-fn as_json(key: &AddressKey, entries: &[Suppression], story: &[Moment]) -> Value {
+fn as_json(whom: &Whom, entries: &[Suppression], story: &[Moment]) -> Value {
     let now = clock::now();
     let entries: Vec<Value> = entries
         .iter()
@@ -193,5 +188,5 @@ fn as_json(key: &AddressKey, entries: &[Suppression], story: &[Moment]) -> Value
         .iter()
         .map(|moment| json!({ "at": moment.at, "what": moment.what, "text": moment.text, "more": moment.more }))
         .collect();
-    json!({ "address": key.to_string(), "entries": entries, "story": story })
+    json!({ "address": whom.clear.to_string(), "entries": entries, "story": story })
 }
