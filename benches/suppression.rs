@@ -174,6 +174,25 @@ fn best(n: usize, look_up: impl Fn(usize) -> bool) -> f64 {
     (0..100).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
+/// Nanoseconds that this machine takes to read from somewhere in so much memory: what no look-up can do without.
+fn memory_access(octets: usize) -> f64 {
+    let lines = (octets / 64).max(2);
+    // One cycle through all lines in random order (Sattolo), so that each read tells where the next one is.
+    let mut order: Vec<usize> = (0..lines).collect();
+    for n in (1..lines).rev() {
+        order.swap(n, scramble(n) as usize % n);
+    }
+    let mut next = vec![[0usize; 8]; lines];
+    for (n, &line) in order.iter().enumerate() {
+        next[line][0] = order[(n + 1) % lines];
+    }
+    let at = std::cell::Cell::new(0);
+    best(1, |_| {
+        at.set(next[at.get()][0]);
+        false
+    })
+}
+
 fn table() -> Result<()> {
     let all = entries();
     let before = resident()?;
@@ -216,6 +235,11 @@ fn table() -> Result<()> {
         "look-up: {many:.0} ns; of {FEW} entries {few:.0} ns (ratio {:.2}); a hash map of numbers {map:.0} ns (ratio {:.2})",
         many / few,
         many / map
+    );
+    let access = memory_access(16 * all);
+    println!(
+        "look-up: a single read from as much memory {access:.0} ns; what the look-up adds to it is {:.0} ns",
+        many - access
     );
     drop(plain);
     policy(&large, &small)

@@ -14,9 +14,10 @@ use crate::engine::verdict::Cause;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// The table that Postgres' `COPY` fills: one for each connection.
+/// The table that Postgres' `COPY` fills, one for each connection. It is read from end to end, and so in the order in
+/// which it was filled.
 const GIVEN: &str = "CREATE TEMPORARY TABLE given_entry (
-    n BIGINT, address TEXT, cause TEXT, since BIGINT, expires BIGINT, author TEXT, reason TEXT, event BYTEA,
+    address TEXT, cause TEXT, since BIGINT, expires BIGINT, author TEXT, reason TEXT, event BYTEA,
     provider TEXT, standing TEXT, term BIGINT, operation BIGINT) ON COMMIT DELETE ROWS";
 
 /// How long a statement over a chunk may take: a slow disk has much to do.
@@ -94,9 +95,9 @@ async fn copy(session: &mut Session, given: &[(String, &NewSuppression)]) -> Res
         session.run(GIVEN, Args::None).await?;
     }
     let mut lines = Lines::default();
-    for (n, (subject, entry)) in (0..).zip(given) {
+    for (subject, entry) in given {
         lines
-            .line(n)
+            .line()
             .text(Some(subject))
             .text(Some(entry.cause.name()))
             .int(Some(micros(entry.since)))
@@ -119,7 +120,7 @@ async fn insert_copied(session: &mut Session, written: &mut Written) -> Result<(
                  INSERT INTO suppression
                      (address, cause, since, expires, author, reason, event, provider, standing, term, operation)
                  SELECT address, cause, since, expires, author, reason, event, provider, standing, term, operation
-                 FROM given_entry ORDER BY n
+                 FROM given_entry
                  ON CONFLICT (address) DO NOTHING RETURNING id, cause)
              SELECT cause, count(*), min(id), max(id) FROM written GROUP BY cause",
             Args::None,

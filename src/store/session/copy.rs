@@ -64,46 +64,57 @@ fn unescaped(field: &str) -> Cow<'_, str> {
 
 /// Lines in the making, for Postgres to read.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Lines(String);
+pub(in crate::store) struct Lines {
+    text: String,
+    /// The next field is the first of its line.
+    first: bool,
+}
 
 impl Lines {
-    /// Begins a line with a number.
-    pub(in crate::store) fn line(&mut self, first: i64) -> &mut Self {
-        if !self.0.is_empty() {
-            self.0.push('\n');
+    /// Begins a line.
+    pub(in crate::store) fn line(&mut self) -> &mut Self {
+        if !self.text.is_empty() {
+            self.text.push('\n');
         }
-        // Writing to a string cannot fail.
-        let _ = write!(self.0, "{first}");
+        self.first = true;
         self
     }
 
+    fn tab(&mut self) {
+        if !std::mem::take(&mut self.first) {
+            self.text.push('\t');
+        }
+    }
+
     pub(in crate::store) fn int(&mut self, value: Option<i64>) -> &mut Self {
+        self.tab();
+        // Writing to a string cannot fail.
         let _ = match value {
-            Some(value) => write!(self.0, "\t{value}"),
-            None => write!(self.0, "\t{NULL}"),
+            Some(value) => write!(self.text, "{value}"),
+            None => write!(self.text, "{NULL}"),
         };
         self
     }
 
     /// A text, or no value. A NUL, which neither database keeps, is left out.
     pub(in crate::store) fn text(&mut self, value: Option<&str>) -> &mut Self {
-        self.0.push('\t');
+        self.tab();
         let Some(value) = value else {
-            self.0.push_str(NULL);
+            self.text.push_str(NULL);
             return self;
         };
         if !value.bytes().any(|b| b < b' ' || b == b'\\') {
-            self.0.push_str(value);
+            self.text.push_str(value);
             return self;
         }
         for c in value.chars() {
             match c {
-                '\\' => self.0.push_str("\\\\"),
-                '\n' => self.0.push_str("\\n"),
-                '\r' => self.0.push_str("\\r"),
-                '\t' => self.0.push_str("\\t"),
+                '\\' => self.text.push_str("\\\\"),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
                 '\0' => {}
-                c => self.0.push(c),
+                c => self.text.push(c),
             }
         }
         self
@@ -113,9 +124,10 @@ impl Lines {
         let Some(value) = value else {
             return self.text(None);
         };
-        self.0.push_str("\t\\\\x");
+        self.tab();
+        self.text.push_str("\\\\x");
         for octet in value {
-            let _ = write!(self.0, "{octet:02x}");
+            let _ = write!(self.text, "{octet:02x}");
         }
         self
     }
@@ -184,7 +196,7 @@ impl Session {
             let mut copy = connection
                 .copy_in_raw(&format!("COPY {table} FROM STDIN"))
                 .await?;
-            copy.send(lines.0.into_bytes()).await?;
+            copy.send(lines.text.into_bytes()).await?;
             copy.finish().await
         })
         .await?;
@@ -223,8 +235,8 @@ mod tests {
         #[test]
         fn what_is_escaped_reads_as_it_was(text in "[\\PC\\x01-\\x1f\\\\]{0,20}") {
             let mut lines = Lines::default();
-            lines.line(7).text(Some(&text)).int(None);
-            let line = Line { text: &lines.0, escaped: true };
+            lines.line().int(Some(7)).text(Some(&text)).int(None);
+            let line = Line { text: &lines.text, escaped: true };
             let [first, second, third] = line.fields().unwrap();
             prop_assert_eq!((&*first, &*second, &*third), ("7", text.as_str(), NULL));
         }
@@ -243,9 +255,9 @@ mod tests {
     #[test]
     fn octets_are_written_in_hexadecimal() {
         let mut lines = Lines::default();
-        lines.line(1).octets(Some(&[0, 255])).octets(None);
-        lines.line(2).text(Some("a\tb\0"));
-        assert_eq!(lines.0, "1\t\\\\x00ff\t\\N\n2\ta\\tb");
+        lines.line().octets(Some(&[0, 255])).octets(None);
+        lines.line().text(Some("")).text(Some("a\tb\0"));
+        assert_eq!(lines.text, "\\\\x00ff\t\\N\n\ta\\tb");
     }
 
     #[test]
