@@ -130,13 +130,10 @@ async fn insert_copied(session: &mut Session, written: &mut Written) -> Result<(
 }
 
 /// Takes the expired entries of the given subjects out, and what was written from the given table; whether there is
-/// anything to write again. The texts are looked up one by one, whatever the planner thinks of a table that it
-/// knows nothing about: never is the whole list read for a chunk.
+/// anything to write again. What has expired is found by its index, or else the texts one by one: never is the whole
+/// list read for a chunk, whatever the planner thinks of a table that it knows nothing about.
 async fn replace_copied(session: &mut Session, written: &mut Written, now: Timestamp) -> Result<bool, Fault> {
-    session.run("SET LOCAL enable_hashjoin = off", Args::None).await?;
-    session
-        .run("SET LOCAL enable_mergejoin = off", Args::None)
-        .await?;
+    session.run("SET LOCAL enable_seqscan = off", Args::None).await?;
     let before = written.range.map_or(i64::MAX, |(first, _)| first);
     let expired = session
         .fetch(
