@@ -7,7 +7,7 @@ help:
 	@echo "make lint    check the format and lint, nothing else"
 	@echo "make demo    a real Postfix, four scripted providers, with Nixie and without: watch the difference"
 	@echo "make man     write the manual page, target/nixie.1"
-	@echo "make bench   measure the hooks, the log reader and the stores (benches/)"
+	@echo "make bench   measure the hooks, the gate, the log reader and the stores (benches/)"
 	@echo "cargo test   every test that needs no package; says what it left out"
 
 # NIXIE_REQUIRE_ALL: a test that lacks something fails instead of being left out.

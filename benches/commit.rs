@@ -27,18 +27,19 @@ use nixie::store::contract::{Batch, Position};
 use nixie_lab::postgres::{Postgres, installed};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 const BATCH: usize = 1_000;
 const BATCHES: usize = 100;
 const ENTRIES: usize = 200_000;
-const POLICY: Policy = Policy {
-    local_part: LocalPart::Fold,
+static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy {
     limits: Limits {
         default_hold: Duration::from_secs(60),
         max_hold: Duration::from_secs(3600),
     },
-};
+    ..Policy::default()
+});
 const PROVIDERS: [&str; 5] = ["google", "microsoft365", "outlook", "yahoo", "example.net"];
 
 fn start() -> Timestamp {
@@ -119,8 +120,8 @@ fn batches() -> Result<Vec<Batch>> {
             };
             Ok(Batch {
                 records: records?,
-                unread: Vec::new(),
                 positions: vec![position],
+                ..Batch::default()
             })
         })
         .collect()
@@ -167,7 +168,8 @@ async fn commit(store: &Store, batches: &[Batch]) -> Result<f64> {
     let begun = Instant::now();
     for batch in batches {
         let decide = |known: &Known| -> Decision {
-            decide::decide(&batch.records, known, POLICY, &|_| Some("google".into()), now)
+            let provider_of = |_: &str| Some("google".into());
+            decide::decide(&batch.records, known, &POLICY, &provider_of, &|_| None, now)
         };
         store.commit(batch, decide).await?;
     }

@@ -15,7 +15,7 @@ use nixie::clock;
 use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{self, Settings};
 use nixie::engine::memory::{Entry, Memory};
-use nixie::engine::suppression::SuppressionId;
+use nixie::engine::suppression::{Standing, SuppressionId};
 use nixie::engine::throttle::{Lane, LaneKey, Signal};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
@@ -147,13 +147,14 @@ fn load() -> Result<Arc<Memory>, Failure> {
     let since = "2026-11-21T10:00:00Z".parse()?;
     let (before, start) = (resident(), Instant::now());
     let memory = Memory::new();
-    memory.reserve(SUPPRESSIONS);
+    memory.load(SUPPRESSIONS, 0).finish();
     for (id, key) in (1..).zip(&keys) {
         let entry = Entry {
             id: SuppressionId(id),
             cause: Cause::UserUnknown,
             since,
             expires: None,
+            standing: Standing::InForce,
         };
         memory.suppress(&key.clone().into(), &entry);
     }

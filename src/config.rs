@@ -6,10 +6,16 @@
 //! line and key.
 
 pub mod listen;
+pub mod privacy;
+pub mod retention;
 pub mod section;
+pub mod suppression;
 pub mod warm_up;
 
+pub use privacy::Privacy;
+pub use retention::Retention;
 pub use section::*;
+pub use suppression::{Alert, GuardSettings, Suppression};
 pub use warm_up::WarmUp;
 
 use listen::ListenAddress;
@@ -59,6 +65,12 @@ pub struct Settings {
     pub address: AddressSettings,
     /// `[throttle]`
     pub throttle: Throttle,
+    /// `[suppression]`
+    pub suppression: Suppression,
+    /// `[guard]`
+    pub guard: GuardSettings,
+    /// `[alert]`
+    pub alert: Alert,
     /// `[dns]`
     pub dns: Dns,
     /// `[release]`
@@ -69,6 +81,10 @@ pub struct Settings {
     pub warm_up: Vec<WarmUp>,
     /// `[rules]`
     pub rules: Rules,
+    /// `[privacy]`
+    pub privacy: Privacy,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[trace]`
     pub trace: Trace,
 }
@@ -185,6 +201,10 @@ impl Settings {
                 "expected 0s < default_hold ≤ max_hold".into(),
             );
         }
+        self.suppression.validate()?;
+        self.guard.validate()?;
+        self.alert.validate()?;
+        self.retention.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -278,6 +298,9 @@ impl Settings {
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
             ("[release]", self.release != new.release),
+            ("[alert]", self.alert != new.alert),
+            ("[privacy]", self.privacy != new.privacy),
+            ("[retention]", self.retention != new.retention),
             ("[trace]", self.trace != new.trace),
         ];
         fixed

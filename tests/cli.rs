@@ -243,11 +243,393 @@ fn an_import_names_bad_lines_and_can_be_run_twice() {
         "{}",
         err(&first)
     );
+    let rejected = std::fs::read_to_string(nixie.directory().join("dead.csv.rejected")).unwrap();
+    assert!(
+        rejected.lines().nth(1).is_some_and(|line| line.starts_with("4,")),
+        "{rejected}"
+    );
+    assert_eq!(rejected.lines().count(), 3);
     let second = nixie.run(&["suppress", "import", path]).unwrap();
     assert!(
         out(&second).contains("0 added, 2 suppressed already"),
         "{}",
         out(&second)
+    );
+}
+
+#[test]
+fn domains_patterns_and_streams_are_suppressed_by_hand() {
+    let nixie = nixie();
+    let run = |arguments: &[&str]| nixie.cli(&[&["suppress"], arguments].concat()).unwrap();
+    assert!(
+        run(&["add", "--domain", "Dead.example"]).contains("every address at dead.example is suppressed")
+    );
+    assert!(run(&["add", "--pattern", "test-*@shop.example", "--expires", "90d"]).contains("NX-2"));
+    assert!(
+        run(&[
+            "add",
+            "a@shop.example",
+            "--stream",
+            "default",
+            "--cause",
+            "complaint"
+        ])
+        .contains("NX-3")
+    );
+    let checked = run(&["check", "test-7@shop.example"]);
+    assert!(
+        checked.contains("every address like test-*@shop.example is suppressed"),
+        "{checked}"
+    );
+    assert!(run(&["check", "x@dead.example"]).contains("every address at dead.example"));
+    assert!(run(&["check", "x@sub.dead.example"]).contains("is not suppressed"));
+    let page = run(&["list", "--domain", "shop.example", "--json"]);
+    assert!(
+        page.contains("\"stream\": \"default\"") && page.contains("\"next\": null"),
+        "{page}"
+    );
+    let page = run(&["list", "--limit", "2", "--json"]);
+    assert!(page.contains("\"next\": \"NX-2\""), "{page}");
+    assert!(run(&["list", "--after", "NX-2", "--csv"]).contains("NX-3,a@shop.example,default,complaint,"));
+    assert!(
+        !run(&["list", "--until", "1d"]).contains("NX-"),
+        "nothing is that old"
+    );
+    assert!(run(&["list", "--source", "cli", "--since", "1h"]).contains("NX-3"));
+    for bad in [
+        &["suppress", "add"][..],
+        &["suppress", "add", "a@b.example", "--domain", "c.example"],
+        &["suppress", "add", "a@b.example", "--stream", "nosuch"],
+        &["suppress", "add", "a@b.example", "--expires", "2020-01-01"],
+        &["suppress", "add", "--pattern", "*@*"],
+    ] {
+        assert!(!nixie.run(bad).unwrap().status.success(), "{bad:?}");
+    }
+    assert!(run(&["remove", "--domain", "dead.example"]).contains("NX-1 is lifted"));
+}
+
+/// What one store exports another imports, and nothing is lost on the way.
+#[test]
+fn an_export_is_imported_as_it_was() {
+    let (nixie, other) = (nixie(), crate::nixie());
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/import");
+    for name in [
+        "ses.csv",
+        "sendgrid_bounces.csv",
+        "sendgrid_blocks.csv",
+        "plain.txt",
+    ] {
+        let file = data.join(name);
+        let rejected = nixie.directory().join("rejected");
+        let arguments = [
+            "suppress",
+            "import",
+            file.to_str().unwrap(),
+            "--rejected",
+            rejected.to_str().unwrap(),
+        ];
+        let done = nixie.run(&arguments).unwrap();
+        assert!(out(&done).contains("added"), "{}{}", out(&done), err(&done));
+        let again = out(&nixie.run(&arguments).unwrap());
+        assert!(again.contains("0 added"), "{again}");
+    }
+    let blocks = nixie
+        .run(&[
+            "suppress",
+            "import",
+            data.join("sendgrid_blocks.csv").to_str().unwrap(),
+        ])
+        .unwrap();
+    assert!(out(&blocks).contains("2 skipped: a block"), "{}", out(&blocks));
+    nixie
+        .cli(&[
+            "suppress",
+            "add",
+            "--domain",
+            "gone.example",
+            "--stream",
+            "default",
+        ])
+        .unwrap();
+    nixie
+        .cli(&[
+            "suppress",
+            "add",
+            "--pattern",
+            "*@*.gone.example",
+            "--expires",
+            "2100-01-01",
+        ])
+        .unwrap();
+    let export = |nixie: &Nixie| nixie.cli(&["suppress", "export"]).unwrap();
+    let exported = export(&nixie);
+    assert!(exported.lines().count() >= 12, "{exported}");
+    let file = other.directory().join("all.csv");
+    std::fs::write(&file, &exported).unwrap();
+    let imported = other
+        .cli(&["suppress", "import", file.to_str().unwrap()])
+        .unwrap();
+    assert!(
+        imported.contains("read as nixie") && imported.contains(" 0 lines rejected"),
+        "{imported}"
+    );
+    let without_ids = |text: &str| -> Vec<String> {
+        let rest = |line: &str| line.split_once(',').map(|(_, rest)| rest.to_owned());
+        let mut lines: Vec<String> = text.lines().filter_map(rest).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(without_ids(&export(&other)), without_ids(&exported));
+    let lines = other
+        .cli(&["suppress", "export", "--json", "--cause", "complaint"])
+        .unwrap();
+    assert!(
+        lines.lines().count() == 1 && lines.contains("annoyed@example.com"),
+        "{lines}"
+    );
+}
+
+/// An outage is undone, and the undoing too; and who asks why is told all of it.
+#[test]
+fn what_was_done_is_told_and_undone() {
+    let nixie = nixie();
+    let file = nixie.directory().join("mail.log");
+    let line = |id: &str, user: &str, second: u32, reply: &str| {
+        format!(
+            "2026-11-21T09:00:{second:02}+00:00 mta postfix/smtp[7]: {id}: to=<{user}@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+             delay=1, delays=0/0/0/1, dsn={}, status=bounced (host mx.x.example[192.0.2.1] said: 550 {reply} (in reply to RCPT TO command))\n",
+            &reply[..5]
+        )
+    };
+    let log = line("4A1B2C3D4E51", "one", 1, "5.1.1 no such user")
+        + &line("4A1B2C3D4E52", "two", 2, "5.1.1 no such user")
+        + &line("4A1B2C3D4E53", "three", 3, "5.7.1 spam");
+    std::fs::write(&file, log).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    nixie.cli(&["suppress", "add", "hand@x.example"]).unwrap();
+
+    let listed = nixie
+        .cli(&["suppress", "list", "--source", "rule", "--csv"])
+        .unwrap();
+    let rule = listed.lines().nth(1).unwrap().split("rule ").nth(1).unwrap();
+    let rule = rule.split(',').next().unwrap();
+    let dry = nixie.cli(&["undo", "--rule", rule]).unwrap();
+    assert!(
+        dry.contains("would lift 2,") && dry.contains("one@x.example"),
+        "{dry}"
+    );
+    assert!(dry.contains("--apply does it"), "{dry}");
+    let since = nixie
+        .cli(&[
+            "undo",
+            "--since",
+            "2026-11-21T09:00:02Z",
+            "--until",
+            "2026-11-21T10:00:00Z",
+        ])
+        .unwrap();
+    assert!(since.contains("would lift 1,"), "{since}");
+    let none = nixie.cli(&["undo", "--cause", "complaint", "--json"]).unwrap();
+    assert!(none.contains("\"lift\": 0"), "{none}");
+    assert!(
+        !nixie.run(&["undo", "--apply"]).unwrap().status.success(),
+        "undo what?"
+    );
+    assert!(
+        !nixie
+            .run(&["undo", "--operation", "77"])
+            .unwrap()
+            .status
+            .success()
+    );
+
+    let done = nixie
+        .cli(&["undo", "--rule", rule, "--reason", "an outage", "--apply"])
+        .unwrap();
+    assert!(
+        done.contains("2 lifted") && done.contains("undo --operation 1"),
+        "{done}"
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "list"])
+            .unwrap()
+            .contains("hand@x.example")
+    );
+    let why = nixie.cli(&["why", "One@x.example"]).unwrap();
+    let lines: Vec<&str> = why.lines().map(str::trim).collect();
+    assert_eq!(lines[0], "one@x.example is not suppressed", "{why}");
+    let story = ["failed", "suppressed", "lifted"];
+    for (line, what) in lines[1..].iter().zip(story) {
+        assert!(line.contains(what), "{why}");
+    }
+    assert!(lines[3].contains("operation 1: an outage"), "{why}");
+
+    let again = nixie
+        .cli(&["undo", "--operation", "1", "--apply", "--json"])
+        .unwrap();
+    assert!(again.contains("\"added\": 2"), "{again}");
+    let why = nixie.cli(&["why", "one@x.example", "--json"]).unwrap();
+    assert!(
+        why.contains("\"in_force\": true") && why.contains("\"what\": \"lifted\""),
+        "{why}"
+    );
+    assert!(
+        nixie
+            .cli(&["why", "nobody@x.example"])
+            .unwrap()
+            .contains("nothing is known")
+    );
+    assert!(nixie.cli(&["migrate"]).unwrap().contains("done"));
+}
+
+/// Rules that were wrong are put right, and what they did with them.
+#[test]
+fn kept_replies_are_judged_again() {
+    let nixie = nixie();
+    let line = |n: u32, reply: &str| {
+        format!(
+            "2026-11-21T09:00:{n:02}+00:00 mta postfix/smtp[7]: 4A1B2C3D4E5{n}: to=<user{n}@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+             delay=1, delays=0/0/0/1, dsn=5.7.1, status=bounced (host mx.x.example[192.0.2.1] said: {reply} (in reply to RCPT TO command))\n"
+        )
+    };
+    let log = line(1, "550 5.7.1 wombat moved out")
+        + &line(2, "550 5.1.1 no such user, says the numbat")
+        + &line(3, "550 5.1.1 no such user");
+    let file = nixie.directory().join("mail.log");
+    std::fs::write(&file, log).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    let same = nixie.cli(&["replay", "--since", "2026-11-01"]).unwrap();
+    assert!(
+        same.contains("3 kept replies") && same.contains("would add 0, would lift 0"),
+        "{same}"
+    );
+
+    let rules = nixie.directory().join("rules");
+    std::fs::create_dir(&rules).unwrap();
+    let rule = "[[rule]]\nid = \"our.wombat\"\ntext = 'wombat moved out'\ncause = \"user_unknown\"\nexamples = [\"550 wombat moved out\"]\n\n\
+                [[rule]]\nid = \"our.numbat\"\ntext = 'says the numbat'\ncause = \"content_rejected\"\nexamples = [\"550 says the numbat\"]\n";
+    std::fs::write(rules.join("our.toml"), rule).unwrap();
+    let csv = nixie.directory().join("replay.csv");
+    let arguments = [
+        "replay",
+        "--since",
+        "2026-11-01",
+        "--rules",
+        rules.to_str().unwrap(),
+    ];
+    let dry = nixie
+        .cli(&[&arguments[..], &["--csv", csv.to_str().unwrap()]].concat())
+        .unwrap();
+    assert!(
+        dry.contains("would add 1, would lift 1") && dry.contains("nothing was changed"),
+        "{dry}"
+    );
+    let csv = std::fs::read_to_string(&csv).unwrap();
+    let lines: Vec<&str> = csv.lines().skip(1).collect();
+    assert!(
+        lines[0].starts_with("add,user1@x.example,user_unknown,rule our.wombat,"),
+        "{csv}"
+    );
+    assert!(lines[1].starts_with("lift,user2@x.example,"), "{csv}");
+
+    let before = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(
+        before.contains("user2@") && !before.contains("user1@"),
+        "{before}"
+    );
+    let done = nixie.cli(&[&arguments[..], &["--apply"]].concat()).unwrap();
+    assert!(done.contains("1 added, 1 lifted"), "{done}");
+    let after = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(
+        after.contains("user1@") && !after.contains("user2@") && after.contains("user3@"),
+        "{after}"
+    );
+    nixie.cli(&["undo", "--operation", "1", "--apply"]).unwrap();
+    let back = nixie.cli(&["suppress", "list"]).unwrap();
+    assert!(!back.contains("user1@") && back.contains("user2@"), "{back}");
+}
+
+/// With a key nothing that is kept names a recipient, and everything works but listing in clear.
+#[test]
+fn behind_the_veil_no_address_is_kept() {
+    let mut nixie = nixie();
+    let key = nixie.directory().join("key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    nixie
+        .set("privacy", "key_file", &format!("\"{}\"", key.display()))
+        .unwrap();
+    let line = "2026-11-21T09:00:01+00:00 mta postfix/smtp[7]: 4A1B2C3D4E51: to=<Wombat@x.example>, relay=mx.x.example[192.0.2.1]:25, \
+                delay=1, delays=0/0/0/1, dsn=5.1.1, status=bounced (host mx.x.example[192.0.2.1] said: 550 5.1.1 <wombat@x.example>: \
+                no such user wombat (in reply to RCPT TO command))\n";
+    let file = nixie.directory().join("mail.log");
+    std::fs::write(&file, line).unwrap();
+    nixie.cli(&["ingest", file.to_str().unwrap()]).unwrap();
+    std::fs::write(&file, "numbat@x.example,complaint\nquoll@x.example\n").unwrap();
+    nixie
+        .cli(&["suppress", "import", file.to_str().unwrap()])
+        .unwrap();
+    nixie.cli(&["suppress", "add", "Bilby@x.example"]).unwrap();
+
+    for name in ["wombat", "numbat", "quoll", "bilby"] {
+        let checked = nixie
+            .cli(&["suppress", "check", &format!("{name}@X.example")])
+            .unwrap();
+        assert!(checked.contains("is suppressed"), "{checked}");
+    }
+    let why = nixie.cli(&["why", "wombat@x.example"]).unwrap();
+    assert!(why.contains("failed") && why.contains("no such user"), "{why}");
+    assert!(
+        nixie
+            .cli(&["replay", "--since", "2026-11-01"])
+            .unwrap()
+            .contains("would add 0, would lift 0")
+    );
+    let listed = nixie.cli(&["suppress", "list", "--csv"]).unwrap();
+    assert!(listed.lines().skip(1).all(|line| line.contains(",#")), "{listed}");
+    nixie
+        .cli(&["suppress", "forget", "quoll@x.example", "--keep-hash"])
+        .unwrap();
+    assert!(
+        nixie
+            .cli(&["suppress", "check", "quoll@x.example"])
+            .unwrap()
+            .contains("is suppressed")
+    );
+    assert!(
+        nixie
+            .cli(&["suppress", "forget", "wombat@x.example"])
+            .unwrap()
+            .contains("1 entries lifted, 1 events")
+    );
+    let why = nixie.cli(&["why", "wombat@x.example"]).unwrap();
+    assert!(
+        why.contains("is not suppressed") && !why.contains("failed"),
+        "{why}"
+    );
+
+    let mut looked = 0;
+    for entry in std::fs::read_dir(nixie.directory()).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.to_string_lossy().contains("nixie.db") {
+            continue;
+        }
+        let octets = std::fs::read(&path).unwrap().to_ascii_lowercase();
+        for name in ["wombat", "numbat", "quoll", "bilby"] {
+            let found = octets.windows(name.len()).any(|window| window == name.as_bytes());
+            assert!(!found, "{name} in {}", path.display());
+        }
+        looked += octets.len();
+    }
+    assert!(looked > 10_000, "the store was not looked at: {looked}");
+    // Another key finds nobody: it is refused, and so is none.
+    std::fs::write(&key, [8; 32]).unwrap();
+    let other = nixie.run(&["suppress", "list"]).unwrap();
+    assert!(
+        !other.status.success() && err(&other).contains("another key"),
+        "{}",
+        err(&other)
     );
 }
 

@@ -111,7 +111,15 @@ fn what_will_be_done_is_said_in_words() {
             "550 5.1.1 no such user",
             "Suppresses the address at once, if the failure is proven",
         ),
-        ("452 4.2.2 mailbox full", "kept as evidence"),
+        (
+            "552 5.2.2 mailbox full",
+            "A strike against the address: 5 of them, on 5 days within 30 days, suppress it",
+        ),
+        (
+            "550 5.1.2 host unknown: domain not found",
+            "2 of them, on 2 days within 30 days, at least 24 hours apart",
+        ),
+        ("452 4.2.2 mailbox full", "Postfix tries again by itself"),
         (
             "421 4.7.28 Our system has detected an unusual rate of unsolicited mail",
             "Holds the lane google × default for 30 minutes",

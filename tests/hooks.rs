@@ -8,7 +8,7 @@
 use nixie::config::listen::ListenAddress;
 use nixie::engine::answer::{OnHeld, Settings};
 use nixie::engine::memory::{Entry, Memory};
-use nixie::engine::suppression::SuppressionId;
+use nixie::engine::suppression::{Standing, SuppressionId};
 use nixie::engine::throttle::{Lane, LaneKey, Signal};
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::{Address, LocalPart};
@@ -43,6 +43,7 @@ fn suppress(memory: &Memory, address: &str) {
             cause: Cause::UserUnknown,
             since: "2026-11-21T10:00:00Z".parse().unwrap(),
             expires: None,
+            standing: Standing::InForce,
         },
     );
 }

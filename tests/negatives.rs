@@ -63,13 +63,13 @@ fn suppresses(event: &Event) -> bool {
         ..Known::default()
     };
     let policy = Policy {
-        local_part: LocalPart::Fold,
         limits: Limits {
             default_hold: Duration::from_secs(60),
             max_hold: Duration::from_secs(3600),
         },
+        ..Policy::default()
     };
-    let decision = decide(&[record], &known, policy, &|_| None, now());
+    let decision = decide(&[record], &known, &policy, &|_| None, &|_| None, now());
     !decision.suppress.is_empty() || !decision.unproven.is_empty() || !decision.lanes.is_empty()
 }
 

@@ -66,7 +66,7 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
 /// # Errors
 /// Where the rules or the providers cannot be read, or the standard output cannot be written.
 pub fn run(options: &ClassifyArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let bench = crate::serve::bench(settings)?;
+    let bench = crate::serve::bench_in_clear(settings)?;
     let header = if options.replies {
         output::REPLIES
     } else {

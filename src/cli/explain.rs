@@ -50,7 +50,7 @@ pub struct ExplainArguments {
 /// # Errors
 /// Where the rules or the providers cannot be read, or the provider named is none.
 pub fn run(options: &ExplainArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let bench = crate::serve::bench(settings)?;
+    let bench = crate::serve::bench_in_clear(settings)?;
     let text = text(&options.words)?;
     let (rules, providers) = (&bench.rules, &bench.providers);
     if options.search {
@@ -213,7 +213,7 @@ fn verdict(page: &mut Page, said: &Explanation<'_>, bench: &Bench) {
     page.row("fault", words::fault(verdict.scope));
     page.row("permanent", permanence(verdict.permanent));
     let lane = explain::lane(said, &bench.providers, &bench.egress);
-    page.row("Nixie", &words::action(verdict, bench.policy.limits, &lane));
+    page.row("Nixie", &words::action(verdict, &bench.policy, &lane));
     let general = || words::advice(verdict.cause, sub_cause);
     page.row("you", verdict.advice.as_deref().unwrap_or_else(general));
     let followed = said.rule.filter(|rule| rule.id == verdict.rule);

@@ -11,9 +11,9 @@ use crate::engine::memory::Memory;
 use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope};
 use crate::postfix::log::{Calendar, Joiner, Line, decode};
+use crate::serve::alert::Alarm;
 use crate::serve::keeper::{Handle, Intake, KeepError, Keeper, KeeperCounters};
 use crate::serve::release::Bell;
-use crate::store::Store;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
             failed += 1;
         });
     }
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     let bench = Arc::new(RwLock::new(Arc::new(crate::serve::bench(settings)?)));
     let counters = Arc::new(KeeperCounters::default());
     let (keeper, handle) = Keeper::new(
@@ -72,6 +72,7 @@ pub async fn run(options: &IngestArguments, settings: &Settings) -> anyhow::Resu
         bench,
         Arc::clone(&counters),
         Bell::default(),
+        Alarm::default(),
     );
     let keeper = tokio::spawn(keeper.run());
     let total = files

@@ -16,21 +16,27 @@ pub mod ask;
 pub mod check_config;
 pub mod classify;
 pub mod explain;
+pub mod export;
 pub mod import;
 pub mod ingest;
+pub mod migrate;
 pub mod postfix;
 pub mod providers;
+pub mod replay;
 pub mod serve;
 pub mod simulate;
 pub mod status;
 pub mod suppress;
 pub mod throttle;
 pub mod trace;
+pub mod undo;
 mod walk;
+pub mod when;
 pub mod why;
 
 use crate::config::Settings;
 use crate::serve::listen::Inherited;
+use crate::store::Store;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -78,8 +84,14 @@ pub enum Command {
     /// Look at the lanes to providers, and steer them
     #[command(subcommand)]
     Throttle(throttle::ThrottleCommand),
-    /// Say what limits a lane and why, and what happened to it
-    Why(throttle::LaneArguments),
+    /// Say why an address is suppressed, or what limits a lane, and what happened to it
+    Why(why::WhyArguments),
+    /// Lift what a rule, a provider or a time caused, or take an operation back; a dry run first
+    Undo(undo::UndoArguments),
+    /// Judge kept replies again, and show who would be suppressed and who no more
+    Replay(replay::ReplayArguments),
+    /// Show the steps of the store's schema, and run those that are missing
+    Migrate(migrate::MigrateArguments),
     /// Try the throttle against models of providers, and compare it with other policies
     Simulate(simulate::SimulateArguments),
     /// Show what is known, what is held, and how far each intake has read
@@ -150,12 +162,28 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Providers(command) => providers::run(command, &settings).await,
             Command::Throttle(command) => throttle::run(command, &settings).await,
             Command::Why(options) => why::run(options, &settings).await,
+            Command::Undo(options) => undo::run(options, &settings).await,
+            Command::Replay(options) => replay::run(options, &settings).await,
+            Command::Migrate(options) => migrate::run(options, &settings).await,
             Command::Status => status::run(&settings).await,
             Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
                 Ok(ExitCode::SUCCESS)
             }
         }
     })
+}
+
+/// The store of the settings, which is touched by nothing yet.
+async fn connect(settings: &Settings) -> anyhow::Result<Store> {
+    let store = Store::connect_lazy(&settings.store_url()?).await?;
+    Ok(store.veiled(settings.veil()?.mark()))
+}
+
+/// The store of the settings, open and with its schema.
+async fn open(settings: &Settings) -> anyhow::Result<Store> {
+    let store = connect(settings).await?;
+    store.migrate().await?;
+    Ok(store)
 }
 
 fn man() -> anyhow::Result<ExitCode> {

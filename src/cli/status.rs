@@ -8,6 +8,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::engine::throttle::State;
 use crate::store::Store;
+use jiff::SignedDuration;
 use std::process::ExitCode;
 
 /// Runs the command.
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 /// Where the store does not answer.
 pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     say!("daemon     {}", daemon(settings).await);
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     say!("store      {}", store.describe());
     let totals = store.totals().await?;
     let sum = |counts: &[(_, u64)]| counts.iter().map(|(_, count)| count).sum::<u64>();
@@ -24,6 +25,11 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     for (cause, count) in &totals.suppressions {
         say!("  {cause:20} {count}");
     }
+    let quarantined = store.quarantined().await?;
+    if quarantined > 0 {
+        say!("  in quarantine        {quarantined} of them: an incident's, not acted on until confirmed");
+    }
+    incidents(&store).await?;
     say!("\nfailures   {}", sum(&totals.failures));
     for (cause, count) in &totals.failures {
         say!("  {cause:20} {count}");
@@ -53,6 +59,20 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The incidents that last, and those of the last week.
+async fn incidents(store: &Store) -> anyhow::Result<()> {
+    let week = clock::now().checked_sub(SignedDuration::from_hours(24 * 7))?;
+    let incidents = store.incidents(week).await?;
+    if !incidents.is_empty() {
+        say!("\nincidents");
+    }
+    for incident in &incidents {
+        let began = incident.began.strftime("%Y-%m-%d %H:%M");
+        say!("  {began}  {incident}");
+    }
+    Ok(())
 }
 
 async fn lanes(store: &Store, settings: &Settings) -> anyhow::Result<()> {

@@ -108,7 +108,7 @@ fn most_connections(text: &str) -> Result<u32, String> {
 /// # Errors
 /// Where the store does not answer, the lane is none, or there is nothing to take back.
 pub async fn run(command: &ThrottleCommand, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&settings.store_url()?).await?;
+    let store = super::open(settings).await?;
     match command {
         ThrottleCommand::List { json } => list(&store, settings, *json).await?,
         ThrottleCommand::Show(lane) => {

@@ -1,25 +1,48 @@
-//! `nixie why LANE`: which ceiling applies and whose it is, what last changed the lane's state, and what happened
-//! before. Reads the store and the configuration; the daemon adds what waits.
+//! `nixie why`: why an address is suppressed, or why a lane may send no more, and what happened before. Reads the store
+//! and the configuration; of a lane the daemon adds what waits.
 
+mod address;
+
+use super::suppress::subject;
 use super::throttle::view::View;
-use super::throttle::{self, LaneArguments, words};
+use super::throttle::{self, words};
 use crate::clock;
 use crate::config::Settings;
 use crate::store::Store;
+use clap::Args;
 use serde_json::json;
 use std::process::ExitCode;
 
 /// Lines of history shown.
 const HISTORY: u32 = 20;
 
-/// Runs the command.
+/// Arguments of `nixie why`.
+#[derive(Debug, Args)]
+pub struct WhyArguments {
+    /// An address, or a lane: google, google/pool-1
+    #[arg(value_name = "ADDRESS|LANE")]
+    pub what: String,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs the command. What has an `@` is an address: no provider has one in its name.
 ///
 /// # Errors
-/// Where the store does not answer, or the lane is none.
-pub async fn run(options: &LaneArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&settings.store_url()?).await?;
-    let key = throttle::key(&store, settings, &options.lane).await?;
-    let (view, silence) = throttle::view(&store, settings, &key).await?;
+/// Where the store does not answer, or it is neither an address nor a lane.
+pub async fn run(options: &WhyArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let store = super::open(settings).await?;
+    if options.what.contains('@') {
+        let whom = subject::whom(&options.what, settings)?;
+        return address::run(&store, &whom, options.json, settings).await;
+    }
+    lane(&store, options, settings).await
+}
+
+async fn lane(store: &Store, options: &WhyArguments, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let key = throttle::key(store, settings, &options.what).await?;
+    let (view, silence) = throttle::view(store, settings, &key).await?;
     let history: Vec<String> = store
         .history(&key, HISTORY)
         .await?

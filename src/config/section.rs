@@ -399,7 +399,7 @@ pub enum TraceFormat {
     Journald,
 }
 
-/// A length of time, written as in `90s`, `30m`, `1h 30m`.
+/// A length of time, written as in `90s`, `30m`, `1h 30m`, `30d`; a day is 24 hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Span(pub Duration);
@@ -417,7 +417,9 @@ impl TryFrom<String> for Span {
 
     fn try_from(text: String) -> Result<Self, String> {
         let problem = || format!("expected a length of time like \"30s\", \"5m\" or \"2h\", found {text:?}");
-        let span: jiff::SignedDuration = text.parse().map_err(|_| problem())?;
-        Duration::try_from(span).map(Self).map_err(|_| problem())
+        let span: jiff::Span = text.parse().map_err(|_| problem())?;
+        let day = jiff::SpanRelativeTo::days_are_24_hours();
+        let length = span.to_duration(day).map_err(|_| problem())?;
+        Duration::try_from(length).map(Self).map_err(|_| problem())
     }
 }

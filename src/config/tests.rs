@@ -1,6 +1,7 @@
 //! What the settings accept, refuse, and say about it.
 
 use super::*;
+use crate::engine::verdict::Cause;
 
 fn problem(text: &str) -> String {
     check_text("nixie.toml", text).unwrap_err().to_string()
@@ -249,4 +250,66 @@ fn warm_ups_that_cannot_be_together_are_refused_with_their_place() {
 fn the_default_schedule_only_rises() {
     assert!(warm_up::DEFAULT.is_sorted());
     assert_eq!((warm_up::DEFAULT[9], warm_up::DEFAULT[19]), (75_000, 1_000_000));
+}
+
+#[test]
+fn terms_are_read_over_their_defaults() {
+    let settings = load(
+        "[suppression.terms]\nmailbox_full = { strikes = 3, expiry = \"7d\" }\n\
+         user_unknown = { expiry = \"365d\" }\ndomain = { strikes = 4 }\n",
+    )
+    .unwrap();
+    let terms = settings.suppression.terms.0;
+    let days = |n: i64| jiff::SignedDuration::from_hours(24 * n);
+    let full = terms.of(Cause::MailboxFull).unwrap();
+    assert_eq!(
+        (full.strikes, full.expiry, full.doubling),
+        (3, Some(days(7)), true)
+    );
+    assert_eq!(full.window, days(30));
+    assert_eq!(terms.of(Cause::UserUnknown).unwrap().expiry, Some(days(365)));
+    assert_eq!(terms.domain().strikes, 4);
+    assert_eq!(terms.of(Cause::RelayDenied).unwrap().strikes, 3);
+}
+
+#[test]
+fn what_cannot_suppress_or_guard_is_refused() {
+    let table = [
+        (
+            "[suppression.terms]\nmailbox_full = { strikes = 0 }\n",
+            "mailbox_full: strikes: expected 1 to 100, found 0",
+        ),
+        (
+            "[suppression.terms]\nrate_limited = { strikes = 2 }\n",
+            "expected a cause that can suppress (user_unknown, ",
+        ),
+        (
+            "[suppression.terms]\nmailbox_full = { expiry = \"soon\" }\n",
+            "found \"soon\", nor is it \"never\"",
+        ),
+        (
+            "[suppression]\nallow = [\"postmaster\"]\n",
+            "[suppression] allow: expected addresses like \"postmaster@example.org\"",
+        ),
+        (
+            "[guard]\nmin_faults = 5\n",
+            "[guard] min_faults: expected at least 10, found 5",
+        ),
+        (
+            "[guard]\nfactor = 0.5\n",
+            "[guard] factor: expected 1 to 100, found 0.5",
+        ),
+        (
+            "[guard]\nmax_length = \"1h\"\n",
+            "[guard] max_length: expected 1h ≤ quiet ≤ 24h",
+        ),
+        (
+            "[alert]\nwebhook = \"example.org/hook\"\n",
+            "[alert] webhook: expected a URL like https://example.org/hook, found \"example.org/hook\"",
+        ),
+    ];
+    for (text, expected) in table {
+        let problem = load(text).unwrap_err().to_string();
+        assert!(problem.contains(expected), "{problem}");
+    }
 }

@@ -1,19 +1,25 @@
 //! What the hooks answer, from what is in [`Memory`].
 //!
 //! Both protocols ask about one address; [`Finding`] is what is known about it, and the answers are
-//! its translations. Where an address cannot be read (a bare `postmaster`, the null address, a partial
+//! its translations. Which entry answers where several fit, [`Memory::suppressed`] says; the allow list comes before
+//! all of them, and a lane's hold after. Only the policy service knows the stream of the mail: look-ups in maps find
+//! what is about all mail. Where an address cannot be read (a bare `postmaster`, the null address, a partial
 //! key such as `*` or a domain) nothing is found: mail is only ever held up by what is known.
 
+use super::gate::stream::Streams;
 use super::gate::{Hold, OURS, Why};
-use super::memory::{Entry, Memory};
+use super::memory::{Found, Memory, Question};
+use super::suppression::privacy::Veil;
+use super::suppression::{AllowList, Standing};
 use crate::mail::address::{Address, LocalPart};
 use crate::postfix::{policy, socketmap};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 /// What the operator may change about answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// How local parts compare.
     pub local_part: LocalPart,
@@ -26,6 +32,14 @@ pub struct Settings {
     pub max_backlog: Option<usize>,
     /// What all hooks say before memory is loaded.
     pub unloaded: OnUnloaded,
+    /// Who is mailed whatever is known of them.
+    pub allow: AllowList,
+    /// What is kept of addresses.
+    pub veil: Veil,
+    /// What is said about a recipient whose entry is in quarantine.
+    pub quarantined: OnQuarantined,
+    /// The kinds of mail, which the policy service tells apart.
+    pub streams: Arc<Streams>,
     /// The Postfix transports of providers that have one of their own, by the providers' ids.
     pub transports: HashMap<String, String>,
     /// Where people learn more: stands behind the id in every refusal. One line of ASCII.
@@ -40,6 +54,17 @@ pub enum OnHeld {
     #[default]
     Accept,
     /// `450 4.7.1`: the client is to come again.
+    Defer,
+}
+
+/// What the hooks say about a recipient whose entry is in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnQuarantined {
+    /// Mail passes: what comes of it shows whether the entry is right.
+    #[default]
+    Pass,
+    /// Mail is put off until that is known.
     Defer,
 }
 
@@ -60,7 +85,9 @@ pub enum Finding {
     /// Nothing that speaks against mailing it.
     Nothing,
     /// It is suppressed.
-    Suppressed(Entry),
+    Suppressed(Found),
+    /// Its entry is in quarantine, and the operator wants mail to wait.
+    Quarantined(Found),
     /// Its provider's lane is held.
     Held(Hold),
     /// Memory is not loaded, and the operator wants mail to wait for it.
@@ -90,6 +117,10 @@ impl Default for Settings {
             egress: "default".into(),
             held: OnHeld::default(),
             max_backlog: None,
+            allow: AllowList::default(),
+            veil: Veil::default(),
+            quarantined: OnQuarantined::default(),
+            streams: Arc::default(),
             unloaded: OnUnloaded::default(),
             transports: HashMap::new(),
             look_up: "the postmaster can look it up".into(),
@@ -135,11 +166,15 @@ pub fn policy(
     if request.protocol_state != "RCPT" {
         return (Finding::Nothing, policy::Action::Dunno);
     }
-    let finding = find(memory, request.recipient, Asking::Injection, settings, now);
+    let by = (request.sender, request.sasl_username);
+    let finding = find(memory, request.recipient, Asking::Injection(by), settings, now);
     let action = match &finding {
         Finding::Nothing => policy::Action::Dunno,
         Finding::Suppressed(entry) => policy::Action::Reject {
             text: refusal(entry, settings),
+        },
+        Finding::Quarantined(_) => policy::Action::Defer {
+            text: QUARANTINED.into(),
         },
         Finding::Held(hold) => policy::Action::Defer {
             text: hold.to_string(),
@@ -183,6 +218,9 @@ pub fn look_up(
             Answer::Ok(format!("error:5.1.1 {}", refusal(entry, settings)))
         }
         (Finding::Suppressed(entry), Map::Suppressed) => Answer::Ok(entry.cause.name().into()),
+        (Finding::Quarantined(_), Map::Access) => Answer::Ok(format!("450 4.2.0 {QUARANTINED}")),
+        (Finding::Quarantined(_), Map::Transport) => Answer::Ok(format!("retry:4.2.0 {OURS}{QUARANTINED}")),
+        (Finding::Quarantined(_), Map::Suppressed) => Answer::NotFound,
         (Finding::Held(hold), _) => Answer::Ok(format!("retry:4.7.1 {OURS}{hold}")),
         (Finding::Unloaded, _) => Answer::Temp(UNLOADED.into()),
     };
@@ -215,19 +253,20 @@ fn is_extended(extended: &str, address: &str) -> bool {
 }
 
 const UNLOADED: &str = "suppressions are still being loaded";
+const QUARANTINED: &str = "refused lately among far more than usual there: put off until it is clear why";
 
 /// What somebody wants to do with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asking {
+enum Asking<'a> {
     /// Know whether it is suppressed.
     Key,
-    /// Put mail for it into the queue.
-    Injection,
+    /// Put mail for it into the queue, from this sender and by who logged in so.
+    Injection((&'a str, &'a str)),
     /// Attempt a delivery: costs a token of its lane.
     Attempt,
 }
 
-fn find(memory: &Memory, text: &str, asking: Asking, settings: &Settings, now: Timestamp) -> Finding {
+fn find(memory: &Memory, text: &str, asking: Asking<'_>, settings: &Settings, now: Timestamp) -> Finding {
     let Ok(address) = Address::parse(text) else {
         return Finding::Nothing;
     };
@@ -237,13 +276,13 @@ fn find(memory: &Memory, text: &str, asking: Asking, settings: &Settings, now: T
             OnUnloaded::Defer => Finding::Unloaded,
         };
     }
-    if let Some(entry) = memory.suppressed(&address.key(settings.local_part), now) {
-        return Finding::Suppressed(entry);
+    if let Some(finding) = suppressed(memory, &address, asking, settings, now) {
+        return finding;
     }
     let (domain, egress) = (address.domain(), settings.egress.as_str());
     let hold = match asking {
         Asking::Key => None,
-        Asking::Injection => {
+        Asking::Injection(_) => {
             let held = || memory.held(domain, egress, now);
             let full = || memory.full(domain, egress, settings.max_backlog?, now);
             let behind = (settings.held == OnHeld::Defer).then(held).flatten();
@@ -254,18 +293,64 @@ fn find(memory: &Memory, text: &str, asking: Asking, settings: &Settings, now: T
     hold.map_or(Finding::Nothing, Finding::Held)
 }
 
-/// The words of a refusal: cause, date and the number to look up. The address is not repeated: Postfix
-/// puts it before the text, and nothing of a stranger's making belongs there.
-fn refusal(entry: &Entry, settings: &Settings) -> String {
-    let (date, cause, id) = (entry.since.strftime("%F"), entry.cause, entry.id);
+/// What the suppressions say about an address.
+fn suppressed(
+    memory: &Memory,
+    address: &Address,
+    asking: Asking<'_>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Option<Finding> {
+    let clear = address.key(settings.local_part);
+    let key = settings.veil.over(clear.clone());
+    let stream = match asking {
+        Asking::Injection((sender, user)) if settings.streams.is_told_apart() && memory.has_streams() => {
+            Some(settings.streams.name_of(settings.streams.of(sender, user)))
+        }
+        _ => None,
+    };
+    let question = Question {
+        key: &key,
+        clear: clear.as_str(),
+        domain: address.domain(),
+        stream,
+    };
+    let found = memory.suppressed(&question, now)?;
+    match found.standing {
+        _ if settings.allow.holds(clear.as_str()) => None,
+        Standing::InForce => Some(Finding::Suppressed(found)),
+        Standing::Quarantined => {
+            (settings.quarantined == OnQuarantined::Defer).then_some(Finding::Quarantined(found))
+        }
+    }
+}
+
+/// The words of a refusal: cause, date and the number to look up; date and number only where they are at hand. The
+/// address is not repeated: Postfix puts it before the text, and nothing of a stranger's making belongs there.
+fn refusal(found: &Found, settings: &Settings) -> String {
+    let cause = found.cause;
     let mut text = String::with_capacity(64 + settings.look_up.len());
     // Writing to a string cannot fail.
-    let _ = write!(text, "suppressed since {date}: {cause} ({id}");
+    let _ = match &found.detail {
+        Some(detail) => write!(
+            text,
+            "suppressed since {}: {cause} ({}",
+            detail.since.strftime("%F"),
+            detail.id
+        ),
+        None => write!(text, "suppressed: {cause} ("),
+    };
     if !settings.look_up.is_empty() {
-        text.push_str("; ");
+        if found.detail.is_some() {
+            text.push_str("; ");
+        }
         text.push_str(&settings.look_up);
     }
-    text.push(')');
+    if text.ends_with('(') {
+        text.truncate(text.len() - " (".len());
+    } else {
+        text.push(')');
+    }
     text
 }
 

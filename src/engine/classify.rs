@@ -374,7 +374,7 @@ fn guarded(verdict: Verdict, phase: Phase, masked: &str) -> Verdict {
 }
 
 /// Where addresses stand in a text, roughly: runs around an `@` up to white space and brackets.
-fn addresses(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+pub(super) fn addresses(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
     let outside =
         |c: char| c.is_whitespace() || matches!(c, '<' | '>' | '(' | ')' | '[' | ']' | ',' | ';' | ':');
     let mut from = 0;

@@ -3,15 +3,30 @@
 //! [`decide`] is given what the store knows, in the transaction that will hold the changes, and says
 //! what should change. It is pure: the same events over the same knowledge decide the same.
 
-use super::suppression::{NewSuppression, Subject, Suppression};
-use super::throttle::{self, Kind, Lane, LaneKey, Limits, Signal};
+mod census;
+mod steer;
+mod weigh;
+
+pub use census::{Tallies, Tally, suspects, tally};
+pub use weigh::{DELIVERY, RULE};
+
+use super::gate::stream::Streams;
+use super::suppression::guard::{Census, Guard, Incident, Normal, Site, Turn};
+use super::suppression::privacy::Veil;
+use super::suppression::strike::Strike;
+use super::suppression::terms::{Term, Terms};
+use super::suppression::{AllowList, NewSuppression, Subject, Suppression};
+use super::throttle::{Lane, LaneKey, Limits};
 use super::trust::{self, Fingerprint, Trust};
-use super::verdict::{Remedy, Scope, Verdict};
+use super::verdict::{Cause, Remedy, Scope};
+use crate::engine::verdict::Verdict;
 use crate::mail::address::{AddressKey, LocalPart};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use steer::Lanes;
+use weigh::Scales;
 
 /// A judged event, as it goes to the store.
 #[derive(Debug, Clone)]
@@ -28,6 +43,10 @@ pub struct Record {
     pub correlations: Vec<Fingerprint>,
     /// The identity of the failure, where our own MTA reports it in more than one way.
     pub failure: Option<Fingerprint>,
+    /// Who answered, or whose mail goes there as far as that is known; `None` where nobody's does.
+    pub provider: Option<Box<str>>,
+    /// The stream that the mail was in; `None` where streams are not told apart.
+    pub stream: Option<Box<str>>,
     /// Whether the lane is counted although nothing limits it: it has a warm-up, of which each day's share is known
     /// only by what was sent.
     pub counts: bool,
@@ -42,12 +61,89 @@ pub struct Known {
     pub correlated: Vec<bool>,
     /// The event that told the same failure before.
     pub repeat_of: Vec<Option<EventId>>,
-    /// The suppressions there already are for the addresses mailed, by what they are about.
+    /// The entries there are for those who were mailed and for their domains, the expired ones too.
     pub suppressed: HashMap<Subject, Suppression>,
-    /// What reports that came unproven would have suppressed, and whose message is now seen to have left.
-    pub proven: Vec<NewSuppression>,
+    /// Their strikes.
+    pub strikes: HashMap<(Subject, Cause), Vec<Strike>>,
+    /// What reports that came unproven tell, and whose message is now seen to have left.
+    pub proven: Vec<Charge>,
+    /// What is known of the sites that the guard is to look at.
+    pub sites: BTreeMap<Site, Past>,
+    /// The incidents that last, and the latest that are over.
+    pub incidents: Vec<Incident>,
     /// The lanes concerned, as stored.
     pub lanes: HashMap<LaneKey, Lane>,
+}
+
+/// What was counted at a site before a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// The hours that the batch touches, each with the one before it, and the last three.
+    pub hours: BTreeMap<i64, Census>,
+    /// What is normal.
+    pub normal: Normal,
+}
+
+/// Evidence against somebody who was mailed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Charge {
+    /// The event that tells it.
+    pub event: EventId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Against whom.
+    pub mailed: AddressKey,
+    /// The domain that was mailed.
+    pub domain: Box<str>,
+    /// Whether that is also the domain that failed, and not one that the mail was passed on to.
+    pub at_home: bool,
+    /// Why it failed.
+    pub cause: Cause,
+    /// The id of the rule that said so.
+    pub rule: String,
+    /// In whose words.
+    pub reply: String,
+    /// Who answered.
+    pub provider: Option<String>,
+    /// Whether it never suppresses alone.
+    pub doubtful: bool,
+    /// The stream that the mail was in; `None` where streams are not told apart.
+    pub stream: Option<Box<str>>,
+}
+
+/// A strike to be kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewStrike {
+    /// Against whom.
+    pub subject: Subject,
+    /// Why.
+    pub cause: Cause,
+    /// When.
+    pub strike: Strike,
+    /// The event that is the evidence.
+    pub event: EventId,
+}
+
+/// An entry to be lifted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lifted {
+    /// Which.
+    pub suppression: Suppression,
+    /// Who lifts it.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A quarantined entry that acts from now on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Confirmed {
+    /// Which.
+    pub suppression: Suppression,
+    /// Who says so.
+    pub author: String,
+    /// In whose words.
+    pub reason: String,
 }
 
 /// What should change.
@@ -55,23 +151,64 @@ pub struct Known {
 pub struct Decision {
     /// The trust of each record, by position.
     pub trust: Vec<Trust>,
-    /// The positions of reports that would have suppressed, were they proved: to be kept for when they are.
+    /// The positions of reports that would have been evidence, were they proved: to be kept for when they are.
     pub unproven: Vec<usize>,
-    /// Addresses to suppress: none that is suppressed already, none twice.
+    /// Whom to suppress: none that is suppressed already, none twice.
     pub suppress: Vec<NewSuppression>,
+    /// Strikes to be kept: none on a day that has one.
+    pub strikes: Vec<NewStrike>,
+    /// Subjects that took mail: what of their strikes is older than that is to go.
+    pub cleared: Vec<(Subject, Timestamp)>,
+    /// Subjects whose strikes have made a suppression, and are to go.
+    pub spent: Vec<(Subject, Cause)>,
+    /// Entries to be lifted.
+    pub lifted: Vec<Lifted>,
+    /// Entries that were quarantined, and are to act.
+    pub confirmed: Vec<Confirmed>,
+    /// Incidents that begin or end. What rules wrote at the site since an incident began is to be quarantined.
+    pub turns: Vec<(Site, Turn)>,
+    /// What to add to the census.
+    pub census: Tallies,
     /// Lanes whose state is to be stored.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// Open lanes that nothing was ever said against: to be remembered and not stored, so that a first signal
+    /// finds what was accepted before it.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// Domains whose provider an answer has shown, as (domain, provider).
     pub domains: Vec<(String, String)>,
 }
 
 /// What the operator may change about decisions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Policy {
     /// How local parts compare.
     pub local_part: LocalPart,
     /// Bounds of holds.
     pub limits: Limits,
+    /// How much evidence suppresses, and for how long.
+    pub terms: Terms,
+    /// When a provider is not believed.
+    pub guard: Guard,
+    /// The kinds of mail.
+    pub streams: Streams,
+    /// Who is never suppressed.
+    pub allow: AllowList,
+    /// What is kept of addresses.
+    pub veil: Veil,
+}
+
+impl Policy {
+    /// The stream of mail from this sender, handed in by this user; `None` where streams are not told apart.
+    #[must_use]
+    pub fn stream_of(&self, sender: Option<&str>, user: Option<&str>) -> Option<Box<str>> {
+        let of = || {
+            self.streams
+                .of(sender.unwrap_or_default(), user.unwrap_or_default())
+        };
+        self.streams
+            .is_told_apart()
+            .then(|| self.streams.name_of(of()).into())
+    }
 }
 
 impl Record {
@@ -81,6 +218,7 @@ impl Record {
         let mailed = event.mailed().key(local_part);
         let correlations = trust::correlations(&event);
         let failure = trust::failure(&event);
+        let provider = lane.as_ref().map(|key| key.provider.as_str().into());
         Self {
             event,
             verdict,
@@ -88,6 +226,8 @@ impl Record {
             mailed,
             correlations,
             failure,
+            provider,
+            stream: None,
             counts: false,
         }
     }
@@ -99,131 +239,90 @@ impl Record {
 pub fn decide(
     records: &[Record],
     known: &Known,
-    policy: Policy,
+    policy: &Policy,
     provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    unlimited: &dyn Fn(&LaneKey) -> Option<Lane>,
     now: Timestamp,
 ) -> Decision {
-    let mut decision = Decision::default();
-    let mut suppress: BTreeMap<Subject, NewSuppression> = BTreeMap::new();
-    let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
-    let mut domains: BTreeMap<String, String> = BTreeMap::new();
-    for (index, record) in records.iter().enumerate() {
-        let trust = trust::of(&record.event, known.correlated[index]);
-        decision.trust.push(trust);
-        let news = known.fresh[index] && known.repeat_of[index].is_none();
-        if !news || record.event.evidence == Evidence::Repeat {
-            continue;
-        }
-        if suppresses(record) && !trust.acts() {
-            decision.unproven.push(index);
-        } else if suppresses(record) {
-            let entry = suppression(record);
-            if !known.suppressed.contains_key(&entry.subject) {
-                suppress.entry(entry.subject.clone()).or_insert(entry);
-            }
-        }
-        if let Some(key) = record.lane.as_ref().filter(|_| trust == Trust::Own) {
-            let before = lanes.get(key).or_else(|| known.lanes.get(key));
-            if let Some(after) = lane_after(record, before, policy.limits, now) {
-                lanes.insert(key.clone(), after);
-            }
-            let domain = record.event.recipient.domain();
-            if provider_of(domain).as_deref() != Some(&key.provider) {
-                domains.insert(domain.to_owned(), key.provider.clone());
-            }
+    let trust = |(index, record): (usize, &Record)| trust::of(&record.event, known.correlated[index]);
+    let mut decision = Decision {
+        trust: records.iter().enumerate().map(trust).collect(),
+        census: tally(records, known),
+        ..Decision::default()
+    };
+    decision.turns = census::turns(&decision.census, known, &policy.guard, now);
+    let incidents = census::incidents(known, &decision.turns);
+    let mut scales = Scales::new(known, policy, &incidents, now);
+    let news = || news(records, known);
+    let acts = |index: usize| decision.trust[index].acts();
+    news()
+        .filter(|&(index, _)| acts(index))
+        .for_each(|(_, record)| scales.delivered(record));
+    scales.lift();
+    let mut unproven = Vec::new();
+    for (index, record) in news() {
+        match charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string())) {
+            Some(charge) if acts(index) => scales.weigh(&charge),
+            Some(_) => unproven.push(index),
+            None => {}
         }
     }
-    for entry in &known.proven {
-        if !known.suppressed.contains_key(&entry.subject) {
-            suppress
-                .entry(entry.subject.clone())
-                .or_insert_with(|| entry.clone());
-        }
+    known.proven.iter().for_each(|charge| scales.weigh(charge));
+    let own = |&(index, _): &(usize, &Record)| decision.trust[index] == Trust::Own;
+    let answers: Vec<&Record> = news().filter(own).map(|(_, record)| record).collect();
+    decision.unproven = unproven;
+    scales.decide(&mut decision);
+    let mut lanes = Lanes::new(&known.lanes, unlimited);
+    for record in answers {
+        lanes.answered(record, policy.limits, provider_of, now);
     }
-    decision.suppress = suppress.into_values().collect();
-    decision.lanes = lanes.into_iter().collect();
-    decision.domains = domains.into_iter().collect();
+    lanes.decide(&mut decision);
     decision
 }
 
-/// The first rule of the house: only a recipient's own permanent fault suppresses (if the evidence can be
-/// trusted). A failure is `failed` **and** permanent: an expired message is neither.
-fn suppresses(record: &Record) -> bool {
-    let verdict = &record.verdict;
-    record.event.outcome == Outcome::Failed
-        && verdict.remedy == Remedy::Suppress
-        && verdict.scope == Scope::Recipient
-        && verdict.permanent
+/// The records that tell something new, with their positions.
+fn news<'a>(records: &'a [Record], known: &'a Known) -> impl Iterator<Item = (usize, &'a Record)> {
+    records.iter().enumerate().filter(|&(index, record)| {
+        known.fresh[index] && known.repeat_of[index].is_none() && record.event.evidence != Evidence::Repeat
+    })
 }
 
-fn suppression(record: &Record) -> NewSuppression {
-    let subject = Subject::address(record.mailed.clone());
-    NewSuppression {
-        author: format!("rule {}", record.verdict.rule),
-        reason: record.event.reply.to_string(),
-        event: Some(record.event.id),
-        provider: record.lane.as_ref().map(|lane| lane.provider.clone()),
-        ..NewSuppression::new(subject, record.verdict.cause, record.event.at)
-    }
+/// The first rule of the house: only a recipient's or a domain's own permanent fault is evidence against anybody, and
+/// a complaint. A failure is `failed` **and** permanent: an expired message is neither.
+pub(super) fn charge(record: &Record) -> Option<Charge> {
+    let (event, verdict) = (&record.event, &record.verdict);
+    let evidence = match event.outcome {
+        Outcome::Failed => census::blames(verdict),
+        Outcome::Complaint => verdict.remedy == Remedy::Suppress && verdict.scope == Scope::Recipient,
+        _ => false,
+    };
+    let domain = event.mailed().domain();
+    evidence.then(|| Charge {
+        event: event.id,
+        at: event.at,
+        mailed: record.mailed.clone(),
+        domain: domain.into(),
+        at_home: event.recipient.domain() == domain,
+        cause: verdict.cause,
+        rule: verdict.rule.to_string(),
+        reply: event.reply.to_string(),
+        provider: record.provider.as_deref().map(str::to_owned),
+        doubtful: verdict.remedy != Remedy::Suppress,
+        stream: record.stream.clone(),
+    })
 }
 
-/// When within its second an event happened, where its stamp has whole seconds (as syslog's traditional ones): as
-/// late as can be, and not in the future. A log that is followed is heard within milliseconds, and a
-/// lane's pauses are shorter than a second.
-fn moment(at: Timestamp, now: Timestamp) -> Timestamp {
-    if at.subsec_nanosecond() != 0 || now <= at {
-        return at;
-    }
-    let end = at.checked_add(SignedDuration::from_millis(999)).unwrap_or(at);
-    now.min(end)
-}
-
-/// The lane after the record, where it changes. Only answers of the provider's own count: each used what it
-/// allows; and only a temporary fault of ours says "slow down" (never one of a mailbox).
-fn lane_after(record: &Record, before: Option<&Lane>, limits: Limits, now: Timestamp) -> Option<Lane> {
-    let at = moment(record.event.at, now);
-    let mut after = before.cloned().or_else(|| record.counts.then(|| Lane::open(at)));
-    match (record.event.outcome, record.verdict.remedy) {
-        (Outcome::Delivered, _) => drop(after.as_mut()?.delivered(at, 1)),
-        (Outcome::Deferred, Remedy::Throttle) if record.verdict.scope != Scope::Recipient => {
-            let signal = Signal {
-                rule: record.verdict.rule.to_string(),
-                reply: record.event.reply.to_string(),
-                hold: record.verdict.hold,
-                kind: record
-                    .verdict
-                    .throttle
-                    .unwrap_or_else(|| Kind::of(record.verdict.cause)),
-                recipient: throttle::recipient(record.mailed.as_str()),
-            };
-            after
-                .get_or_insert_with(|| Lane::open(at))
-                .signalled(signal, limits, at, now);
-        }
-        (Outcome::Failed | Outcome::Deferred, _) if record.event.relay.is_some() => {
-            drop(after.as_mut()?.answered(at, 1));
-        }
-        _ => return None,
-    }
-    after.filter(|after| before != Some(after))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_of_whole_seconds_is_read_as_late_as_can_be() {
-        let at = |millis: i64| Timestamp::from_millisecond(1_700_000_000_000 + millis).unwrap();
-        let table = [
-            (0, 300, 300),
-            (0, 1500, 999),
-            (0, -5, 0),
-            (0, 0, 0),
-            (250, 900, 250),
-        ];
-        for (stamp, now, expected) in table {
-            assert_eq!(moment(at(stamp), at(now)), at(expected), "{stamp} {now}");
+impl Charge {
+    /// The entry that it makes, under these terms, the how-manieth in a row it is.
+    fn entry(&self, subject: Subject, term: &Term, number: u32) -> NewSuppression {
+        NewSuppression {
+            expires: term.expires(self.at, number),
+            author: format!("{RULE}{}", self.rule),
+            reason: self.reply.clone(),
+            event: Some(self.event),
+            provider: self.provider.clone(),
+            term: number,
+            ..NewSuppression::new(subject, self.cause, self.at)
         }
     }
 }

@@ -32,6 +32,7 @@ use crate::mail::event::Source;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use lane::{Arrival, Ears, Way};
+pub(crate) use lane::{FIRST_WINDOW, WIDENING};
 use outcome::{Meaning, meaning};
 use parking_lot::RwLock;
 use place::{Agenda, Place};
@@ -154,6 +155,24 @@ impl Gate {
     pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
         let place = self.lane_place(&key.provider, &key.egress, now);
         self.with(&place, now, |way| way.set_lane(lane, now));
+    }
+
+    /// What passed a lane of which nothing was learned yet. Of one that something was learned of since, it tells
+    /// nothing new.
+    pub fn set_unlimited(&self, key: &LaneKey, lane: Lane, now: Timestamp) {
+        let place = self.lane_place(&key.provider, &key.egress, now);
+        let mut way = place.way.lock();
+        if way.lane.is_none() {
+            way.unlimited = Some(Box::new(lane));
+        }
+    }
+
+    /// What passed a lane of which nothing was learned yet, as far as it was heard here.
+    #[must_use]
+    pub fn unlimited(&self, key: &LaneKey) -> Option<Lane> {
+        let place = self.lanes.read().get(key).cloned()?;
+        let way = place.way.lock();
+        way.unlimited.as_deref().cloned()
     }
 
     /// What was learned of a lane, if anything was.

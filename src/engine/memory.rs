@@ -1,49 +1,51 @@
 //! What the hooks answer from: suppressions, the providers of domains, and lanes, in memory.
 //!
 //! Reading takes nanoseconds, never waits for input or output and never fails. The store feeds it
-//! (the shells call [`Memory::suppress`], [`Memory::lift`], [`Memory::set_provider`] and
+//! (the shells call [`Memory::suppress_now`], [`Memory::suppress`], [`Memory::lift`], [`Memory::set_provider`] and
 //! [`Memory::set_lane`] after a commit, and on what other nodes changed); until that feed has caught
 //! up once, [`Memory::is_loaded`] says no and the hooks let mail pass.
 //!
-//! Addresses are not kept, only 64 bits of SipHash-1-3 under a key of this process: 24 bytes an entry
-//! instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
-//! ten million entries a look-up hits a stranger's with probability 5e-13.
+//! Suppressions are read without locks (`memory/list.rs`, `memory/table.rs`), sixteen bytes each.
 
 use super::decide::Record;
 use super::exchanger;
 use super::gate::{Gate, Hold, Why};
-use super::suppression::{Subject, SuppressionId};
+use super::suppression::{Standing, Subject, SuppressionId};
 use super::throttle::{Lane, LaneKey};
 use super::verdict::Cause;
-use crate::mail::address::{Address, AddressKey};
-use hashbrown::{HashMap, HashTable};
+use crate::mail::address::Address;
+use hashbrown::HashMap;
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
-use siphasher::sip::SipHasher13;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-mod slot;
+mod detail;
+mod list;
+mod mark;
+mod table;
 
-use slot::Slot;
+pub use detail::Detail;
+pub use list::{Found, Loading, Question};
 
-/// Parts of the suppression table, each under its own lock: a writer makes at most one look-up in 64
-/// wait, and a part grows in steps of a sixty-fourth.
-const SHARDS: usize = 64;
+use list::{FEED, List};
+use mark::Mark;
 
-/// What is known of a suppressed address.
+/// An entry, as the store tells of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Its number.
     pub id: SuppressionId,
     /// Why.
     pub cause: Cause,
-    /// Since when, to the second.
+    /// Since when.
     pub since: Timestamp,
-    /// Until when, to the second; `None` is for good.
+    /// Until when, a full hour; `None` is for good.
     pub expires: Option<Timestamp>,
+    /// Whether it acts.
+    pub standing: Standing,
 }
 
 /// How much is known.
@@ -60,8 +62,7 @@ pub struct Size {
 /// The state that the hooks answer from.
 #[derive(Debug)]
 pub struct Memory {
-    hasher: SipHasher13,
-    suppressions: Box<[RwLock<HashTable<Slot>>]>,
+    suppressions: List,
     domains: RwLock<Domains>,
     exchangers: RwLock<exchanger::Cache>,
     unknown: OnceLock<Unknown>,
@@ -100,9 +101,15 @@ impl Memory {
         // The standard library's keyed hasher is seeded by the operating system; two of its outputs
         // make the key.
         let seed = RandomState::new();
+        Self::with_key([seed.hash_one(0), seed.hash_one(1)])
+    }
+
+    /// As [`Memory::new`], with a key of the caller's: memories that know the same then have the same
+    /// [`Memory::digest`].
+    #[must_use]
+    pub fn with_key(key: [u64; 2]) -> Self {
         Self {
-            hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
-            suppressions: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            suppressions: List::new(key),
             domains: RwLock::default(),
             exchangers: RwLock::default(),
             unknown: OnceLock::new(),
@@ -127,52 +134,89 @@ impl Memory {
     #[must_use]
     pub fn size(&self) -> Size {
         Size {
-            suppressions: self.suppressions.iter().map(|shard| shard.read().len()).sum(),
+            suppressions: self.suppressions.len(),
             domains: self.domains.read().provider.len(),
             lanes: self.gate.lanes().len(),
         }
     }
 
-    /// Makes room for so many more suppressions, so that a bulk load does not grow the table in steps.
-    pub fn reserve(&self, entries: usize) {
-        for shard in &self.suppressions {
-            shard.write().reserve(entries / SHARDS, |slot| slot.fingerprint);
-        }
-    }
-
-    /// The address must not be mailed. What was known of it before is replaced.
+    /// The subject has this entry, says the change feed. What was known of it before is replaced.
     pub fn suppress(&self, subject: &Subject, entry: &Entry) {
-        let fingerprint = self.fingerprint(&subject.to_string());
-        let slot = Slot::pack(fingerprint, entry);
-        self.shard(fingerprint)
-            .write()
-            .entry(fingerprint, |s| s.fingerprint == fingerprint, |s| s.fingerprint)
-            .and_modify(|old| *old = slot)
-            .or_insert(slot);
+        self.suppressions.suppress(subject, entry, FEED);
     }
 
-    /// The address may be mailed again, if it is this entry that forbids it; whether it was. A lift
-    /// that comes after the address was suppressed anew does not touch the new entry.
+    /// The subject has this entry, says who has just committed it as a change up to this number. What the feed has
+    /// told by now is not told again: it may have been lifted since.
+    pub fn suppress_now(&self, subject: &Subject, entry: &Entry, sequence: i64) {
+        self.suppressions.suppress(subject, entry, sequence);
+    }
+
+    /// As [`Memory::lift`], says who has just committed it as a change up to this number.
+    pub fn lift_now(&self, subject: &Subject, id: SuppressionId, sequence: i64) -> bool {
+        self.suppressions.lift(subject, id, sequence)
+    }
+
+    /// The change feed is about to be applied up to this number.
+    pub fn reach(&self, sequence: i64) {
+        self.suppressions.reach(sequence);
+    }
+
+    /// The subject's entry was lifted, if it is this one; whether it was. A lift that comes after the subject was
+    /// suppressed anew does not touch the new entry (but for one in 32, for as long as the feed is behind: the
+    /// end of the number is all that is kept of it).
     pub fn lift(&self, subject: &Subject, id: SuppressionId) -> bool {
-        let fingerprint = self.fingerprint(&subject.to_string());
-        self.shard(fingerprint)
-            .write()
-            .find_entry(fingerprint, |s| {
-                s.fingerprint == fingerprint && s.unpack().id == id
-            })
-            .map(|entry| entry.remove())
-            .is_ok()
+        self.suppressions.lift(subject, id, FEED)
     }
 
-    /// The entry that forbids mailing the address at `now`.
+    /// One of many stored entries, given by the canonical text of its subject.
+    pub fn learn(
+        &self,
+        subject: &str,
+        id: SuppressionId,
+        cause: Cause,
+        standing: Standing,
+        expires: Option<Timestamp>,
+    ) {
+        self.suppressions
+            .learn(subject, Mark::new(id, cause, standing, expires));
+    }
+
+    /// Begins to load all suppressions, about so many, beside those that answer. The feed stood at `sequence` before
+    /// the first of them was read.
     #[must_use]
-    pub fn suppressed(&self, address: &AddressKey, now: Timestamp) -> Option<Entry> {
-        let fingerprint = self.fingerprint(&Subject::address_text(address));
-        let slot = *self
-            .shard(fingerprint)
-            .read()
-            .find(fingerprint, |s| s.fingerprint == fingerprint)?;
-        Some(slot.unpack()).filter(|entry| entry.expires.is_none_or(|at| now < at))
+    pub fn load(&self, entries: usize, sequence: i64) -> Loading<'_> {
+        self.suppressions.load(entries, sequence)
+    }
+
+    /// What forbids mailing an address at `now`, or holds it in quarantine: the address before its domain before
+    /// patterns, each in all mail before the stream, and those in force before those in quarantine.
+    #[must_use]
+    pub fn suppressed(&self, question: &Question<'_>, now: Timestamp) -> Option<Found> {
+        self.suppressions.find(question, now)
+    }
+
+    /// Whether the stream of a mail can matter: there is an entry about one.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        self.suppressions.has_streams()
+    }
+
+    /// Has somebody told of subjects whose entry answered and of which no [`Detail`] was at hand, while hooks are
+    /// answering: it must not wait. The first to ask is told.
+    pub fn when_wanted(&self, tell: impl Fn(Subject) + Send + Sync + 'static) {
+        self.suppressions.details().when_wanted(tell);
+    }
+
+    /// What is known of a subject's entry, for the next who is refused.
+    pub fn set_detail(&self, subject: &Subject, detail: Detail) {
+        let fingerprint = self.suppressions.fingerprint_of(subject);
+        self.suppressions.details().put(fingerprint, detail);
+    }
+
+    /// A sum over all suppressions: equal in memories of one key that know the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.suppressions.digest()
     }
 
     /// The domain's mail is handled by this provider. The domain is in its canonical form.
@@ -257,6 +301,11 @@ impl Memory {
         }
     }
 
+    /// The change feed is another one: its numbers say nothing about what is known of lanes.
+    pub fn forget_heights(&self) {
+        self.heights.lock().clear();
+    }
+
     /// The state of a lane.
     #[must_use]
     pub fn lane(&self, key: &LaneKey) -> Option<Lane> {
@@ -301,92 +350,15 @@ impl Memory {
         let provider = self.provider_at(record.event.recipient.domain(), now);
         self.gate.observe(record, provider.as_deref(), now);
     }
-
-    fn fingerprint(&self, subject: &str) -> u64 {
-        self.hasher.hash(subject.as_bytes())
-    }
-
-    /// The table takes its place from the low bits and its tag from the high ones: the shard is chosen
-    /// by bits in between.
-    fn shard(&self, fingerprint: u64) -> &RwLock<HashTable<Slot>> {
-        &self.suppressions[(fingerprint >> 40) as usize % SHARDS]
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::slot::ID_BITS;
     use super::*;
     use crate::engine::throttle::Signal;
-    use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_700_000_000 + second).unwrap()
-    }
-
-    fn key(text: &str) -> AddressKey {
-        AddressKey::from_stored(text)
-    }
-
-    fn about(text: &str) -> Subject {
-        Subject::address(key(text))
-    }
-
-    fn entry(id: i64, expires: Option<i64>) -> Entry {
-        Entry {
-            id: SuppressionId(id),
-            cause: Cause::UserUnknown,
-            since: at(0),
-            expires: expires.map(at),
-        }
-    }
-
-    #[test]
-    fn a_suppression_holds_until_it_expires_or_is_lifted() {
-        let memory = Memory::new();
-        memory.suppress(&about("a@x"), &entry(1, None));
-        memory.suppress(&about("b@x"), &entry(2, Some(10)));
-        assert_eq!(memory.suppressed(&key("a@x"), at(99)), Some(entry(1, None)));
-        assert_eq!(memory.suppressed(&key("b@x"), at(9)), Some(entry(2, Some(10))));
-        assert_eq!(memory.suppressed(&key("b@x"), at(10)), None);
-        assert_eq!(memory.suppressed(&key("c@x"), at(0)), None);
-        assert!(memory.lift(&about("a@x"), SuppressionId(1)));
-        assert_eq!(memory.suppressed(&key("a@x"), at(0)), None);
-        assert_eq!(memory.size().suppressions, 1);
-    }
-
-    #[test]
-    fn a_late_lift_leaves_the_newer_entry() {
-        let memory = Memory::new();
-        memory.suppress(&about("a@x"), &entry(1, None));
-        memory.suppress(&about("a@x"), &entry(7, None));
-        assert!(!memory.lift(&about("a@x"), SuppressionId(1)));
-        assert_eq!(memory.suppressed(&key("a@x"), at(0)), Some(entry(7, None)));
-        assert_eq!(memory.size().suppressions, 1);
-    }
-
-    #[test]
-    fn every_cause_survives_packing() {
-        for &cause in Cause::ALL {
-            let entry = Entry {
-                cause,
-                ..entry((1 << ID_BITS) - 1, Some(5))
-            };
-            assert_eq!(Slot::pack(3, &entry).unpack(), entry);
-        }
-    }
-
-    /// Times beyond what is kept must not become shorter: a suppression until 2200 is not one until 1970.
-    #[test]
-    fn times_outside_are_drawn_to_the_nearer_end() {
-        let far = Entry {
-            since: Timestamp::from_second(-5).unwrap(),
-            expires: Some(Timestamp::from_second(7_000_000_000).unwrap()),
-            ..entry(1, None)
-        };
-        let kept = Slot::pack(0, &far).unpack();
-        assert_eq!(kept.since, Timestamp::UNIX_EPOCH);
-        assert_eq!(kept.expires, None);
     }
 
     #[test]
@@ -448,46 +420,5 @@ mod tests {
         assert_eq!(memory.lane(&lane), Some(held));
         memory.learn_lane(lane.clone(), Lane::open(at(1)), 8, at(1));
         assert_eq!(memory.lane(&lane), Some(Lane::open(at(1))));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Suppress(u8, i64),
-        Lift(u8, i64),
-    }
-
-    proptest! {
-        /// Whatever comes in whatever order, the table answers like a plain map.
-        #[test]
-        fn the_table_is_a_map(steps in proptest::collection::vec(
-            prop_oneof![
-                (any::<u8>(), 1..5i64).prop_map(|(a, id)| Step::Suppress(a, id)),
-                (any::<u8>(), 1..5i64).prop_map(|(a, id)| Step::Lift(a, id)),
-            ],
-            0..400,
-        )) {
-            let memory = Memory::new();
-            let mut model = std::collections::BTreeMap::new();
-            for step in steps {
-                match step {
-                    Step::Suppress(a, id) => {
-                        memory.suppress(&about(&format!("{a}@x")), &entry(id, None));
-                        model.insert(a, id);
-                    }
-                    Step::Lift(a, id) => {
-                        let was = model.get(&a) == Some(&id);
-                        prop_assert_eq!(memory.lift(&about(&format!("{a}@x")), SuppressionId(id)), was);
-                        if was {
-                            model.remove(&a);
-                        }
-                    }
-                }
-            }
-            prop_assert_eq!(memory.size().suppressions, model.len());
-            for a in 0..=u8::MAX {
-                let found = memory.suppressed(&key(&format!("{a}@x")), at(0)).map(|e| e.id.0);
-                prop_assert_eq!(found, model.get(&a).copied());
-            }
-        }
     }
 }

@@ -12,6 +12,7 @@ pub mod heard;
 pub mod memory;
 pub mod normal;
 pub mod provider;
+pub mod replay;
 pub mod rule;
 pub mod simulate;
 pub mod suppression;

@@ -1,7 +1,13 @@
 //! Suppressions: whom not to mail, each with its cause, its author and its evidence.
 
+pub mod allow;
+pub mod guard;
+pub mod privacy;
+pub mod strike;
 pub mod subject;
+pub mod terms;
 
+pub use allow::AllowList;
 pub use subject::{Subject, Target};
 
 use super::verdict::Cause;
@@ -64,6 +70,8 @@ pub struct NewSuppression {
     pub standing: Standing,
     /// The how-manieth entry in a row this is for its subject and cause, from 1: each may last longer.
     pub term: u32,
+    /// The number of the operation that writes it, where one does. It is not read back: entries are found by it.
+    pub operation: Option<i64>,
 }
 
 /// An entry as stored.
@@ -121,6 +129,7 @@ impl NewSuppression {
             provider: None,
             standing: Standing::InForce,
             term: 1,
+            operation: None,
         }
     }
 }

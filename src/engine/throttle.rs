@@ -62,6 +62,15 @@ pub struct Limits {
     pub max_hold: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            default_hold: Duration::from_secs(300),
+            max_hold: Duration::from_secs(4 * 3600),
+        }
+    }
+}
+
 /// Seconds from one time to another; none where the second is earlier.
 pub(crate) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64().max(0.0)

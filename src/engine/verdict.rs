@@ -1,7 +1,6 @@
 //! The vocabulary of judgement: cause, scope, remedy, verdict.
 
 use super::throttle::Kind;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,13 +24,14 @@ macro_rules! named {
                 match name { $($name => Some(Self::$variant),)+ _ => None }
             }
         }
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.name())
             }
         }
     };
 }
+pub(crate) use named;
 
 named! {
     /// Why a delivery failed (ARCHITECTURE.md, Causes).
@@ -168,6 +168,12 @@ impl Cause {
             C::NetworkError | C::DnsFailure | C::Expired => Scope::Network,
             C::AutoReply | C::Delivered | C::Delayed | C::Unknown => Scope::None,
         }
+    }
+
+    /// Whether a suppression for it is about one stream, where streams are told apart, and not about all mail.
+    #[must_use]
+    pub fn is_per_stream(self) -> bool {
+        matches!(self, Self::Complaint | Self::Unsubscribed)
     }
 
     /// What should come of a failure of this cause. A temporary one never suppresses: it is retried,

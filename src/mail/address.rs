@@ -69,7 +69,8 @@ impl Address {
         if bare.len() > MAX_OCTETS {
             return Err(AddressError::TooLong(bare.len()));
         }
-        if bare.chars().any(char::is_control) {
+        let is_plain = |b: u8| matches!(b, b' '..=b'~');
+        if !bare.bytes().all(is_plain) && bare.chars().any(char::is_control) {
             return Err(AddressError::Control(bare.to_owned()));
         }
         let at = last_at(bare).ok_or_else(|| AddressError::NoAt(bare.to_owned()))?;
@@ -152,14 +153,14 @@ impl fmt::Display for AddressKey {
 #[must_use]
 pub fn canonical_domain(text: &str) -> Option<String> {
     let text = text.strip_suffix('.').unwrap_or(text);
+    if is_plain(text) {
+        return Some(text.to_ascii_lowercase());
+    }
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '<' | '>' | '"')) {
         return None;
     }
     if text.starts_with('[') {
         return text.ends_with(']').then(|| text.to_ascii_lowercase());
-    }
-    if is_plain(text) {
-        return Some(text.to_ascii_lowercase());
     }
     // Lenient towards underscores and the like: a name that IDNA refuses but that is plain ASCII
     // was mailed all the same.

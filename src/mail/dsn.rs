@@ -166,7 +166,10 @@ impl Diagnostic {
     /// else: `5.1.0 - Unknown address error 550-'5.7.1 Access denied' (delivery attempts: 0)`.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        let framed = self.text.split_once(" - ").and_then(|(status, rest)| {
+        // Looked at first: hardly any text begins with a status.
+        let status = EnhancedStatus::parse_prefix(self.text.trim_start());
+        let frame = status.and_then(|_| self.text.split_once(" - "));
+        let framed = frame.and_then(|(status, rest)| {
             status.parse::<EnhancedStatus>().ok()?;
             let at = rest.find("-'").filter(|&at| at >= 3)?;
             let code = rest.get(at - 3..at)?;

@@ -8,15 +8,17 @@
 //! anybody can write it. Reading never fails; what is missing is empty.
 
 use super::address::Address;
-use super::field::unfolded;
 use super::html;
-use mail_parser::{Header, Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 mod border;
+mod head;
 
 use border::border;
+pub(super) use head::Head;
 
 /// The longest run of words that is read, in octets: a bounce about thousands of recipients fits.
 const MAX_WORDS: usize = 256 * 1024;
@@ -24,47 +26,54 @@ const MAX_WORDS: usize = 256 * 1024;
 /// A message under the eyes of the readers of formats.
 pub struct Letter<'a> {
     message: &'a Message<'a>,
+    head: Head<'a>,
     /// Where a mail stood that was left out of the message, and that mail.
     left_out: Option<(usize, &'a [u8])>,
-    words: OnceCell<Words>,
+    words: OnceCell<Words<'a>>,
     subject: OnceCell<String>,
     from: OnceCell<String>,
+    /// Where the address stands in `from`.
+    sender: OnceCell<Range<usize>>,
     null_sender: OnceCell<bool>,
     from_daemon: OnceCell<bool>,
     grams: OnceCell<Grams>,
-    /// The bits of the names of all fields.
-    name_bits: OnceCell<u64>,
 }
 
 /// The text of a message, cut where the returned mail begins.
-#[derive(Debug, Default)]
-struct Words {
-    own: String,
-    returned: Option<String>,
+#[derive(Debug)]
+struct Words<'a> {
+    text: Cow<'a, str>,
+    /// Where what the reporter says ends.
+    end: usize,
+    /// Where the returned mail begins, if there is one.
+    returned: Option<usize>,
 }
 
 impl<'a> Letter<'a> {
     /// Looks at a message.
     #[must_use]
     pub fn new(message: &'a Message<'a>) -> Self {
+        Self::abridged(message, Head::of(message), None)
+    }
+
+    /// As [`Letter::new`], where the message was parsed without most fields of its header, and perhaps without the
+    /// mail that begins at an octet of it.
+    pub(super) fn abridged(
+        message: &'a Message<'a>,
+        head: Head<'a>,
+        left_out: Option<(usize, &'a [u8])>,
+    ) -> Self {
         Self {
             message,
-            left_out: None,
+            head,
+            left_out,
             words: OnceCell::new(),
             subject: OnceCell::new(),
             from: OnceCell::new(),
+            sender: OnceCell::new(),
             null_sender: OnceCell::new(),
             from_daemon: OnceCell::new(),
             grams: OnceCell::new(),
-            name_bits: OnceCell::new(),
-        }
-    }
-
-    /// As [`Letter::new`], where the message was parsed without the mail that begins at an octet of it.
-    pub(super) fn without(message: &'a Message<'a>, at: usize, mail: &'a [u8]) -> Self {
-        Self {
-            left_out: Some((at, mail)),
-            ..Self::new(message)
         }
     }
 
@@ -74,7 +83,7 @@ impl<'a> Letter<'a> {
         (part.is_message() && part.raw_body_offset() as usize == at).then_some(mail)
     }
 
-    /// The message itself.
+    /// The message itself. Of its header only the fields of MIME and the subject are sure to be there.
     #[must_use]
     pub fn message(&self) -> &'a Message<'a> {
         self.message
@@ -91,10 +100,12 @@ impl<'a> Letter<'a> {
 
     /// All fields of that name (whatever its case), unfolded, undecoded, in their order.
     pub fn fields<'n>(&'n self, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
-        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
-        // Readers of formats ask for dozens of fields that are not there.
-        let may = name_bits & name_bit(name) != 0;
-        may.then(|| fields(self.message, name)).into_iter().flatten()
+        self.head.named(name)
+    }
+
+    /// The names of all fields, in their order.
+    pub(super) fn field_names(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        self.head.iter().map(|(name, _)| name)
     }
 
     /// The first field of that name.
@@ -106,10 +117,7 @@ impl<'a> Letter<'a> {
     /// Whether there is a field of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        let name_bits = self.name_bits.get_or_init(|| name_bits(self.message));
-        let fields = self.message.parts.first().map(|part| &part.headers);
-        name_bits & name_bit(name) != 0
-            && fields.is_some_and(|fields| fields.iter().any(|f| f.name().eq_ignore_ascii_case(name)))
+        self.head.has(name)
     }
 
     /// The subject, decoded (RFC 2047), in lower case.
@@ -130,13 +138,18 @@ impl<'a> Letter<'a> {
     #[must_use]
     pub fn sender(&self) -> &str {
         let from = self.from();
-        match (from.rfind('<'), from.rfind('>')) {
-            (Some(start), Some(end)) if start < end => from[start + 1..end].trim(),
-            _ => from
-                .split([' ', '('])
-                .find(|word| word.contains('@'))
-                .unwrap_or(from),
-        }
+        let range = self.sender.get_or_init(|| {
+            let sender = match (from.rfind('<'), from.rfind('>')) {
+                (Some(start), Some(end)) if start < end => from[start + 1..end].trim(),
+                _ => from
+                    .split([' ', '('])
+                    .find(|word| word.contains('@'))
+                    .unwrap_or(from),
+            };
+            let start = sender.as_ptr().addr() - from.as_ptr().addr();
+            start..start + sender.len()
+        });
+        &from[range.clone()]
     }
 
     /// The mailbox in `From`, decoded; `None` where there is none.
@@ -189,7 +202,8 @@ impl<'a> Letter<'a> {
     /// What the message says to people, in front of what it returns.
     #[must_use]
     pub fn words(&self) -> &str {
-        &self.cut().own
+        let words = self.cut();
+        &words.text[..words.end]
     }
 
     /// Whether a phrase stands in the words. Made for the tells of formats, which ask for a hundred phrases that
@@ -219,30 +233,31 @@ impl<'a> Letter<'a> {
     /// The mail returned within the words, from its header on; `None` where none is.
     #[must_use]
     pub fn returned(&self) -> Option<&str> {
-        self.cut().returned.as_deref()
+        let words = self.cut();
+        words.returned.and_then(|start| words.text.get(start..))
     }
 
-    fn cut(&self) -> &Words {
+    fn cut(&self) -> &Words<'a> {
         self.words.get_or_init(|| {
-            let mut own = self.text();
-            let Some((end, start)) = border(&own) else {
-                return Words { own, returned: None };
-            };
-            let returned = own.get(start..).map(str::to_owned);
-            own.truncate(end);
-            Words { own, returned }
+            let text = self.text();
+            let border = border(&text);
+            Words {
+                end: border.map_or(text.len(), |(end, _)| end),
+                returned: border.map(|(_, start)| start),
+                text,
+            }
         })
     }
 
     /// The text parts in front of a returned message, decoded.
-    fn text(&self) -> String {
-        let mut text = String::new();
+    fn text(&self) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed("");
         self.gather(0, 0, &mut text);
         text
     }
 
     /// Gathers the text of a part and of those in it; `false` ends it, at the returned message.
-    fn gather(&self, id: usize, depth: usize, text: &mut String) -> bool {
+    fn gather(&self, id: usize, depth: usize, text: &mut Cow<'a, str>) -> bool {
         let Some(part) = self.message.parts.get(id) else {
             return true;
         };
@@ -272,12 +287,16 @@ impl<'a> Letter<'a> {
                 true
             }
             PartType::Text(words) if !html::is_html(words) => {
-                append(words, text);
+                if text.is_empty() && is_ready(words) {
+                    *text = Cow::Borrowed(words);
+                } else {
+                    append(words, text.to_mut());
+                }
                 true
             }
             PartType::Text(html) | PartType::Html(html) => {
                 let html = &html[..html.floor_char_boundary(4 * MAX_WORDS)];
-                append(&html::text(html), text);
+                append(&html::text(html), text.to_mut());
                 true
             }
             _ => true,
@@ -285,24 +304,13 @@ impl<'a> Letter<'a> {
     }
 }
 
-/// A bit for a field's name, by its length and its last letter: most names differ from most others in one of
-/// them.
-fn name_bit(name: &str) -> u64 {
-    let last = name.bytes().next_back().unwrap_or_default() | 0x20;
-    1 << ((name.len() * 5 + usize::from(last) * 3) % 64)
-}
-
-fn name_bits(message: &Message<'_>) -> u64 {
-    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
-    fields.fold(0, |seen, field| seen | name_bit(field.name()))
-}
-
 /// Which runs of four octets stand in a text, by their hashes: a phrase that has a run which does not stand
 /// there does not stand there either. In a very long text all hashes do, and nothing is ruled out.
 struct Grams(Box<[u64; GRAM_WORDS]>);
 
-/// 2 KiB: an eighth of it is set by a notice of usual length.
-const GRAM_WORDS: usize = 256;
+/// 1 KiB, which allocators hand out quickly: a quarter of it is set by a notice of usual length, and phrases have many
+/// runs.
+const GRAM_WORDS: usize = 128;
 
 impl Grams {
     fn of(text: &[u8]) -> Self {
@@ -324,21 +332,8 @@ impl Grams {
     fn bit(gram: &[u8]) -> usize {
         let number = u32::from_le_bytes([gram[0], gram[1], gram[2], gram[3]]);
         // Fibonacci hashing: the upper bits of the product depend on all of the lower ones.
-        (number.wrapping_mul(0x9e37_79b1) >> 18) as usize
+        (number.wrapping_mul(0x9e37_79b1) >> 19) as usize
     }
-}
-
-/// The fields of a name in the header of a message, unfolded.
-fn fields<'n>(message: &'n Message<'_>, name: &'n str) -> impl Iterator<Item = Cow<'n, str>> + 'n {
-    let fields = message.parts.first().into_iter().flat_map(|part| &part.headers);
-    let named = fields.filter(move |field| field.name().eq_ignore_ascii_case(name));
-    named.filter_map(|field| content(message, field))
-}
-
-/// The content of a field in the header of a message, unfolded.
-pub(super) fn content<'n>(message: &'n Message<'_>, field: &Header<'_>) -> Option<Cow<'n, str>> {
-    let (start, end) = (field.offset_start as usize, field.offset_end as usize);
-    Some(unfolded(message.raw_message.get(start..end)?))
 }
 
 /// Whether a part is of that media type (RFC 2046), whatever its case.
@@ -358,24 +353,38 @@ pub fn is_header_only(part: &MessagePart<'_>) -> bool {
         .any(|s| is_type(part, "text", s) || is_type(part, "message", s))
 }
 
-/// Appends words with plain line ends and without control characters, as far as they fit.
-fn append(words: &str, text: &mut String) {
-    let room = MAX_WORDS.saturating_sub(text.len());
-    let words = &words[..words.floor_char_boundary(room)];
+/// Whether words may be taken as they stand.
+fn is_ready(words: &str) -> bool {
+    words.len() < MAX_WORDS && words.ends_with('\n') && !has_suspicious(words)
+}
+
+/// Whether words may hold control characters other than LF.
+fn has_suspicious(words: &str) -> bool {
     // Controls are octets below 32, 127, and what begins with 0xC2 beyond ASCII.
     let suspicious = |b: u8| (b < b' ' && b != b'\n') || b == 0x7f || b == 0xc2;
     // Chunk by chunk without an early end, which lets the compiler look at many octets at once.
     let any = |chunk: &[u8]| chunk.iter().fold(false, |found, &b| found | suspicious(b));
-    if !words.as_bytes().chunks(256).any(any) {
+    words.as_bytes().chunks(256).any(any)
+}
+
+/// Appends words with plain line ends and without control characters, as far as they fit.
+fn append(words: &str, text: &mut String) {
+    let room = MAX_WORDS.saturating_sub(text.len());
+    let words = &words[..words.floor_char_boundary(room)];
+    // Room for a part like this one: most messages have one or two.
+    if text.is_empty() {
+        text.reserve(words.len() + 1);
+    }
+    if !has_suspicious(words) {
         text.push_str(words);
     } else {
         for line in words.split_inclusive('\n') {
             match line.strip_suffix("\r\n") {
-                Some(line) if !any(line.as_bytes()) => {
+                Some(line) if !has_suspicious(line) => {
                     text.push_str(line);
                     text.push('\n');
                 }
-                None if !any(line.as_bytes()) => text.push_str(line),
+                None if !has_suspicious(line) => text.push_str(line),
                 _ => plain(line, text),
             }
         }

@@ -9,6 +9,7 @@
 //! in [`Reading::refused`].
 
 mod abridged;
+mod framing;
 mod lower;
 mod original;
 mod other;
@@ -23,12 +24,13 @@ use super::arf::{self, FeedbackReport};
 use super::dsn::{self, Action, Report};
 use super::event::{Event, Source};
 use super::formats::{self, amazon_ses};
-use super::letter::{Letter, content, is_type};
+use super::letter::{Head, Letter, is_type};
 use super::received::Hop;
 use abridged::Abridged;
+use framing::Framed;
 use jiff::Timestamp;
 use lower::Frame;
-use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
+use mail_parser::{HeaderName, MessageParser, MimeHeaders};
 use outcome::{kind_of, outcome};
 pub use returned::Returned;
 use sha2::{Digest, Sha256};
@@ -127,18 +129,22 @@ static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
 #[must_use]
 pub fn read(raw: &[u8]) -> Reading {
     let raw = repair::lines(raw);
-    let readable = repair::readable(&raw);
-    let abridged = Abridged::of(readable);
-    if let Some(abridged) = &abridged
-        && let Some(message) = PARSER.parse(&abridged.octets)
-        && let Some(letter) = abridged.letter(&message)
+    if let Some((head, body)) = Head::plain(&raw)
+        && let Some(framed) = Framed::of(&raw, &head, body)
     {
-        return Reading::of(&letter, body_digest(&raw, &message));
+        let letter = Letter::abridged(&framed.message, head, framed.left_out);
+        return Reading::of(&letter, body_digest(&raw, body));
+    }
+    let readable = repair::readable(&raw);
+    if let Some((head, body)) = Head::plain(readable)
+        && let Some(reading) = Abridged::of(readable, head, body).reading(&raw)
+    {
+        return reading;
     }
     let Some(message) = PARSER.parse(readable) else {
         return nothing(&raw);
     };
-    let digest = body_digest(&raw, &message);
+    let digest = body_digest(&raw, message.root_part().raw_body_offset() as usize);
     let mended = repair::multipart(&message);
     match mended.as_ref().and_then(|mended| PARSER.parse(mended)) {
         Some(mended) => Reading::of(&Letter::new(&mended), digest),
@@ -146,8 +152,7 @@ pub fn read(raw: &[u8]) -> Reading {
     }
 }
 
-fn body_digest(raw: &[u8], message: &Message<'_>) -> [u8; 32] {
-    let start = message.root_part().raw_body_offset() as usize;
+fn body_digest(raw: &[u8], start: usize) -> [u8; 32] {
     digest(raw.get(start..).unwrap_or_default())
 }
 
@@ -175,63 +180,24 @@ pub fn events(
     statuses.chain(complaints).chain(answer).collect()
 }
 
-/// The fields that say what a message is, each the first of its name.
-#[derive(Default)]
-struct Header<'a> {
-    message_id: Option<Cow<'a, str>>,
-    date: Option<Cow<'a, str>>,
-    return_path: Option<Cow<'a, str>>,
-    received: Option<Cow<'a, str>>,
-    /// `Delivered-To`, `X-Original-To`, `Envelope-To`, `To`.
-    addressed: [Option<Cow<'a, str>>; 4],
-}
-
-impl<'a> Header<'a> {
-    fn of(message: &'a Message<'_>) -> Self {
-        let mut header = Self::default();
-        for field in &message.root_part().headers {
-            let slot = match &field.name {
-                HeaderName::MessageId => &mut header.message_id,
-                HeaderName::Date => &mut header.date,
-                HeaderName::ReturnPath => &mut header.return_path,
-                HeaderName::Received => &mut header.received,
-                HeaderName::To => &mut header.addressed[3],
-                name if name.as_str().eq_ignore_ascii_case("Delivered-To") => &mut header.addressed[0],
-                name if name.as_str().eq_ignore_ascii_case("X-Original-To") => &mut header.addressed[1],
-                name if name.as_str().eq_ignore_ascii_case("Envelope-To") => &mut header.addressed[2],
-                _ => continue,
-            };
-            if slot.is_none() {
-                *slot = content(message, field);
-            }
-        }
-        header
-    }
-}
-
 impl Reading {
     fn of(letter: &Letter<'_>, digest: [u8; 32]) -> Self {
-        let header = Header::of(letter.message());
+        let addressed = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
+        let addressed = addressed.iter().filter_map(|name| letter.field(name));
+        let topmost = letter.field("Received");
         let mut reading = Self {
             kind: Kind::None,
             format: None,
-            message_id: header.message_id.and_then(|id| bare(&id)),
-            date: header.date.and_then(|date| dsn::date(&date)),
+            message_id: letter.field("Message-ID").and_then(|id| bare(&id)),
+            date: letter.field("Date").and_then(|date| dsn::date(&date)),
             digest,
             report: None,
             feedback: None,
             answer: None,
             returned: None,
-            return_path: header.return_path.map(|path| unbracket(&path)),
-            addressed: header
-                .addressed
-                .into_iter()
-                .flatten()
-                .map(Cow::into_owned)
-                .collect(),
-            locally_generated: header
-                .received
-                .and_then(|topmost| Hop::parse(&topmost).origin().map(str::to_owned)),
+            return_path: letter.field("Return-Path").map(|path| unbracket(&path)),
+            addressed: addressed.map(Cow::into_owned).collect(),
+            locally_generated: topmost.and_then(|hop| Hop::parse(&hop).origin().map(str::to_owned)),
             refused: Vec::new(),
         };
         reading.kind = reading.parts(letter);

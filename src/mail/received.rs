@@ -4,6 +4,9 @@
 //! Reading goes left to right and steps over comments, because the client's HELO name and its comment
 //! are the client's to choose. What is missing stays `None`; nothing here fails.
 
+use super::field::unfolded;
+use std::borrow::Cow;
+
 /// One hop.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hop {
@@ -20,6 +23,20 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// Reads the content of the field as it stands. Blanks and line ends between words are passed over in any case,
+    /// so that it need not be unfolded first, unless there are other octets in it.
+    #[must_use]
+    pub(super) fn of_field(content: &[u8]) -> Self {
+        let content = content.trim_ascii();
+        let usual = |b: u8| matches!(b, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        // Without an early end, which lets the compiler look at many at once.
+        let is_usual = content.iter().fold(true, |all, &b| all & usual(b));
+        match std::str::from_utf8(content) {
+            Ok(content) if is_usual => Self::parse(content),
+            _ => Self::parse(&unfolded(content)),
+        }
+    }
+
     /// Reads the unfolded content of the field.
     #[must_use]
     pub fn parse(value: &str) -> Self {
@@ -31,7 +48,8 @@ impl Hop {
             match (keyword, token) {
                 (_, Token::End) => break,
                 ("by", Token::Comment(comment)) => {
-                    hop.software.get_or_insert_with(|| comment.to_owned());
+                    hop.software
+                        .get_or_insert_with(|| unfolded_comment(comment).into_owned());
                 }
                 (_, Token::Comment(_)) => {}
                 ("from", Token::Word(word)) if hop.from.is_none() => hop.from = Some(lower(word)),
@@ -70,6 +88,24 @@ fn clause(word: &str) -> &'static str {
         .into_iter()
         .find(|c| word.eq_ignore_ascii_case(c))
         .unwrap_or("")
+}
+
+/// A comment with single blanks for its folds.
+fn unfolded_comment(comment: &str) -> Cow<'_, str> {
+    if !comment.contains(['\r', '\n', '\t']) && !comment.contains("  ") {
+        return Cow::Borrowed(comment);
+    }
+    // An end that is a blank stays one, as where the whole field is unfolded.
+    let is_blank = |b: Option<&u8>| b.is_some_and(|&b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+    let octets = comment.as_bytes();
+    let words = unfolded(octets);
+    let first = if is_blank(octets.first()) { " " } else { "" };
+    let last = if is_blank(octets.last()) && !words.is_empty() {
+        " "
+    } else {
+        ""
+    };
+    Cow::Owned(format!("{first}{words}{last}"))
 }
 
 enum Token<'a> {
@@ -122,6 +158,7 @@ fn lower(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn reads_what_postfix_writes() {
@@ -164,6 +201,14 @@ mod tests {
         ];
         for (value, origin) in table {
             assert_eq!(Hop::parse(value).origin(), origin, "{value}");
+        }
+    }
+
+    proptest! {
+        /// Unfolding first must make no difference.
+        #[test]
+        fn fields_are_read_as_they_stand(field in "((from|by|id|for|;|[(]|[)]|Postfix|x\\.test|\u{e4}|\u{a0}|\u{1}|[ \t]|\r\n ){0,3} ?){0,12}") {
+            prop_assert_eq!(Hop::of_field(field.as_bytes()), Hop::parse(&unfolded(field.as_bytes())));
         }
     }
 }

@@ -4,15 +4,19 @@
 //! that place: what is changed while it reads is met again, and applying it twice changes nothing.
 //! Until the first reading is complete the hooks fail open. With the store down it waits and goes on
 //! where it stood; the memory stays as it was.
+//!
+//! It reads everything anew, beside the memory that goes on answering, when it cannot go on where it stood: what
+//! it has not read yet was cleared away; the feed is behind it (an older state was restored); or the
+//! feed is another one, since a replica took the server's place, which may lack the last that was read here.
 
 use super::release::Bell;
 use crate::clock;
 use crate::engine::memory::{Entry, Memory};
-use crate::engine::suppression::{Standing, Suppression, SuppressionId};
+use crate::engine::suppression::{Suppression, SuppressionId};
 use crate::engine::throttle::LaneKey;
 use crate::engine::throttle::plan::Orders;
 use crate::store::Store;
-use crate::store::contract::{Change, ChangeKind, Filter, StoreError};
+use crate::store::contract::{Change, ChangeKind, Feed, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +30,49 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const REST: Duration = Duration::from_millis(25);
 /// How long to wait for a store that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// Rows a page.
+/// Changes a page.
 const PAGE: u32 = 10_000;
+
+/// What the follower knows of its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    sequence: i64,
+    lineage: String,
+}
+
+/// Why it is not possible to go on from a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Broken {
+    #[error("what comes next in the change feed was cleared away")]
+    Cleared,
+    #[error("the change feed is behind what was read from it")]
+    Behind,
+    #[error("the change feed is another server's")]
+    Other,
+}
+
+/// What came of following.
+enum Reached {
+    /// All changes up to there are known.
+    Place(Place),
+    /// Everything is to be read anew.
+    Broken(Broken),
+}
+
+impl Place {
+    /// Whether what was read from the feed continues this place.
+    fn check(&self, feed: &Feed) -> Result<(), Broken> {
+        if feed.lineage != self.lineage {
+            Err(Broken::Other)
+        } else if feed.sequence < self.sequence {
+            Err(Broken::Behind)
+        } else if feed.floor > self.sequence {
+            Err(Broken::Cleared)
+        } else {
+            Ok(())
+        }
+    }
+}
 
 /// Loads the memory and follows the feed until told to stop. `migrated` is set as soon as the schema is
 /// there, `loaded` when all that was stored is in memory.
@@ -39,17 +84,12 @@ pub async fn follow(
     bell: Bell,
     stop: CancellationToken,
 ) {
-    let mut sequence = None;
+    let mut place: Option<Place> = None;
     let mut failing = false;
     loop {
-        let result = match sequence {
-            None => load(&store, &memory, &migrated).await,
-            Some(sequence) => catch_up(&store, &memory, sequence).await.inspect(|reached| {
-                if *reached != sequence {
-                    // A lane that is open again, or resumed, has mail to hand back.
-                    bell.ring();
-                }
-            }),
+        let result = match &place {
+            None => load(&store, &memory, &migrated).await.map(Reached::Place),
+            Some(place) => catch_up(&store, &memory, place).await,
         };
         let pause = match result {
             Ok(reached) => {
@@ -57,10 +97,22 @@ pub async fn follow(
                     info!("the store answers again");
                     failing = false;
                 }
-                if sequence.replace(reached).is_none() {
-                    loaded.send_replace(true);
+                match reached {
+                    Reached::Place(reached) => {
+                        // A lane that is open again, or resumed, has mail to hand back.
+                        if place.as_ref().is_some_and(|place| *place != reached) {
+                            bell.ring();
+                        }
+                        place = Some(reached);
+                        loaded.send_replace(true);
+                        INTERVAL
+                    }
+                    Reached::Broken(why) => {
+                        warn!(%why, "reading everything anew; hooks go on from memory meanwhile");
+                        place = None;
+                        Duration::ZERO
+                    }
                 }
-                INTERVAL
             }
             Err(error) => {
                 if !failing {
@@ -79,46 +131,68 @@ pub async fn follow(
 }
 
 /// Reads everything; returns the place in the feed from which to follow.
-async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) -> Result<i64, StoreError> {
+async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) -> Result<Place, StoreError> {
     store.migrate().await?;
     migrated.send_replace(true);
-    let sequence = store.feed_position().await?;
-    let mut filter = Filter {
-        limit: PAGE,
-        ..Filter::default()
-    };
-    let mut count = 0usize;
-    loop {
-        let page = store.suppressions(&filter).await?;
-        count += page.len();
-        for suppression in &page {
-            remember(memory, suppression);
-        }
-        match page.last() {
-            Some(last) => filter.after = Some(last.id),
-            None => break,
-        }
-    }
+    let begun = clock::monotonic();
+    let feed = store.feed().await?;
+    load_suppressions(store, memory, feed.sequence).await?;
     for (domain, provider) in store.domains().await? {
         memory.set_provider(&domain, &provider, clock::now());
     }
+    // States of another feed, or of a later one that was lost, have no say in this one.
+    memory.forget_heights();
     for (key, lane) in store.lanes().await? {
-        memory.learn_lane(key, lane, sequence, clock::now());
+        memory.learn_lane(key, lane, feed.sequence, clock::now());
     }
     read_orders(store, memory, &BTreeSet::new()).await?;
     memory.set_loaded();
-    info!(suppressions = count, "memory loaded");
-    Ok(sequence)
+    let took = clock::monotonic().saturating_duration_since(begun);
+    info!(suppressions = memory.size().suppressions, ?took, "memory loaded");
+    Ok(Place {
+        sequence: feed.sequence,
+        lineage: feed.lineage,
+    })
 }
 
-/// Applies what changed since `sequence`; returns how far that is.
-async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i64, StoreError> {
+/// Reads all suppressions into fresh tables, and has them answer.
+async fn load_suppressions(store: &Store, memory: &Memory, sequence: i64) -> Result<(), StoreError> {
+    let totals = store.totals().await?;
+    let count: u64 = totals.suppressions.iter().map(|(_, n)| n).sum();
+    let loading = memory.load(usize::try_from(count).unwrap_or(0), sequence);
+    let mut reached = None;
     loop {
-        let changes = store.changes_since(sequence, PAGE).await?;
+        reached = store
+            .load(reached, None, |entry| {
+                loading.learn(
+                    entry.subject,
+                    entry.id,
+                    entry.cause,
+                    entry.standing,
+                    entry.expires,
+                );
+            })
+            .await?;
+        if reached.is_none() {
+            loading.finish();
+            return Ok(());
+        }
+    }
+}
+
+/// Applies what changed since a place; returns how far that is.
+async fn catch_up(store: &Store, memory: &Memory, place: &Place) -> Result<Reached, StoreError> {
+    let mut place = place.clone();
+    loop {
+        let (changes, feed) = store.follow(place.sequence, PAGE).await?;
+        if let Err(why) = place.check(&feed) {
+            return Ok(Reached::Broken(why));
+        }
         let Some(last) = changes.last() else {
-            return Ok(sequence);
+            return Ok(Reached::Place(place));
         };
         let reached = last.sequence;
+        memory.reach(reached);
         let mut ordered = BTreeSet::new();
         for change in changes {
             if let ChangeKind::Bulk { first, last } = change.kind {
@@ -129,7 +203,7 @@ async fn catch_up(store: &Store, memory: &Memory, mut sequence: i64) -> Result<i
         if !ordered.is_empty() {
             read_orders(store, memory, &ordered).await?;
         }
-        sequence = reached;
+        place.sequence = reached;
     }
 }
 
@@ -140,30 +214,26 @@ async fn read_range(
     first: SuppressionId,
     last: SuppressionId,
 ) -> Result<(), StoreError> {
-    let mut filter = Filter {
-        after: Some(SuppressionId(first.0 - 1)),
-        limit: PAGE,
-        ..Filter::default()
-    };
-    loop {
-        let page = store.suppressions(&filter).await?;
-        for suppression in page.iter().filter(|suppression| suppression.id <= last) {
-            remember(memory, suppression);
-        }
-        filter.after = page.last().map(|suppression| suppression.id);
-        if filter.after.is_none_or(|reached| reached >= last) {
-            return Ok(());
-        }
+    let mut reached = Some(SuppressionId(first.0 - 1));
+    while reached.is_some() {
+        reached = store
+            .load(reached, Some(last), |entry| {
+                memory.learn(
+                    entry.subject,
+                    entry.id,
+                    entry.cause,
+                    entry.standing,
+                    entry.expires,
+                );
+            })
+            .await?;
     }
+    Ok(())
 }
 
-/// Has the memory know a stored entry: one in quarantine forbids nothing.
-pub fn remember(memory: &Memory, suppression: &Suppression) {
-    let subject = &suppression.entry.subject;
-    match suppression.entry.standing {
-        Standing::InForce => memory.suppress(subject, &entry_of(suppression)),
-        Standing::Quarantined => drop(memory.lift(subject, suppression.id)),
-    }
+/// Has the memory know an entry that was just committed, as a change up to this number of the feed.
+pub fn remember(memory: &Memory, suppression: &Suppression, sequence: i64) {
+    memory.suppress_now(&suppression.entry.subject, &entry_of(suppression), sequence);
 }
 
 /// Brings the memory up to a change. Returns the lane whose orders are to be read anew.
@@ -175,7 +245,7 @@ fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
             cause,
             since,
             expires,
-            standing: Standing::InForce,
+            standing,
         } => memory.suppress(
             &subject,
             &Entry {
@@ -183,11 +253,10 @@ fn apply(memory: &Memory, change: Change) -> Option<LaneKey> {
                 cause,
                 since,
                 expires,
+                standing,
             },
         ),
-        ChangeKind::Lifted { id, subject } | ChangeKind::Suppressed { id, subject, .. } => {
-            memory.lift(&subject, id);
-        }
+        ChangeKind::Lifted { id, subject } => drop(memory.lift(&subject, id)),
         ChangeKind::Lane { key, lane } => memory.learn_lane(key, *lane, change.sequence, clock::now()),
         ChangeKind::Domain { domain, provider } => memory.set_provider(&domain, &provider, clock::now()),
         ChangeKind::Ordered { key, .. } | ChangeKind::Withdrawn { key, .. } => return Some(key),
@@ -227,5 +296,6 @@ fn entry_of(suppression: &Suppression) -> Entry {
         cause: entry.cause,
         since: entry.since,
         expires: entry.expires,
+        standing: entry.standing,
     }
 }

@@ -42,7 +42,7 @@ use tokio::sync::watch;
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What the operator may change about the hooks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HookSettings {
     /// How many threads answer.
     pub threads: usize,

@@ -3,6 +3,7 @@
 //! (Prometheus text format, OpenMetrics 1.0).
 
 use super::accept::Stream;
+use super::alert::AlertCounters;
 use super::hook::{Counts, Hooks};
 use super::keeper::{Bench, KeeperCounters};
 use super::lanes::{self, LaneNow};
@@ -48,6 +49,8 @@ pub struct View {
     pub hooks: Arc<Hooks>,
     /// The keeper's counters.
     pub keeper: Arc<KeeperCounters>,
+    /// The alerts' counters.
+    pub alerts: Arc<AlertCounters>,
     /// The releaser's counters.
     pub release: Arc<ReleaseCounters>,
     /// The LMTP intake's counters.
@@ -106,7 +109,7 @@ async fn readyz(State(view): State<View>) -> (StatusCode, String) {
     if !view.memory.is_loaded() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the memory is not loaded yet; hooks fail open\n".into(),
+            "the memory is not loaded yet; until then hooks answer as [hooks] until_loaded says\n".into(),
         );
     }
     match tokio::time::timeout(PATIENCE, view.store.check()).await {
@@ -157,6 +160,28 @@ fn gates(registry: &mut Registry, gate: &Gate) {
     );
 }
 
+/// What deliveries and the incident guard put right, and whether anybody could be told.
+fn incidents(registry: &mut Registry, keeper: &KeeperCounters, alerts: &AlertCounters) {
+    let lifted = "Suppressions lifted by deliveries, or because nothing confirmed them";
+    counter(registry, "lifted", lifted, &keeper.lifted);
+    let begun = "Incidents begun: providers and domains that refused far more recipients than ever";
+    counter(registry, "incidents", begun, &keeper.incidents);
+    let open = keeper.open_incidents.load(Ordering::Relaxed);
+    gauge(
+        registry,
+        "open_incidents",
+        "Incidents that last",
+        i64::try_from(open).unwrap_or(i64::MAX),
+    );
+    counter(registry, "alerts", "Alerts that the webhook took", &alerts.sent);
+    counter(
+        registry,
+        "alert_failures",
+        "Alerts that the webhook did not take",
+        &alerts.failed,
+    );
+}
+
 /// The present values. The counters live with what they count; a registry is made for each scrape.
 fn registry(view: &View) -> Registry {
     let mut registry = Registry::with_prefix("nixie");
@@ -202,6 +227,7 @@ fn registry(view: &View) -> Registry {
         "Suppressions written from evidence",
         &keeper.suppressions,
     );
+    incidents(&mut registry, keeper, &view.alerts);
     counter(&mut registry, "holds", "Holds begun", &keeper.holds);
     counter(
         &mut registry,

@@ -8,6 +8,7 @@
 //! its content is tried alone, and if it is refused even then it is kept as an unread message, so that
 //! one bad line never stops the rest.
 
+use super::alert::Alarm;
 use super::feed;
 use super::release::Bell;
 use crate::clock;
@@ -16,6 +17,9 @@ use crate::engine::decide::{self, Policy, Record};
 use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
 use crate::engine::rule::RuleSet;
+use crate::engine::suppression::Suppression;
+use crate::engine::suppression::guard::Incident;
+use crate::engine::suppression::privacy::{Veil, is_hash};
 use crate::engine::throttle::State;
 use crate::engine::throttle::plan::WarmUps;
 use crate::mail::event::{Event, Evidence, Outcome, Source};
@@ -25,13 +29,17 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, error, info, warn};
 
 /// The most events judged and committed as one.
 const MAX_BATCH: usize = 4000;
 /// Submissions waiting; past it, intakes wait to hand in.
 const QUEUE: usize = 256;
+/// How often is settled what only time can.
+const SETTLE: Duration = Duration::from_secs(600);
 
 /// What judges: replaced as a whole by a reload.
 #[derive(Debug)]
@@ -68,6 +76,12 @@ pub struct KeeperCounters {
     pub duplicates: AtomicU64,
     /// Suppressions written.
     pub suppressions: AtomicU64,
+    /// Suppressions lifted by deliveries, or because nothing confirmed them.
+    pub lifted: AtomicU64,
+    /// Incidents begun.
+    pub incidents: AtomicU64,
+    /// Incidents that last, as far as this node knows.
+    pub open_incidents: AtomicU64,
     /// Holds begun.
     pub holds: AtomicU64,
     /// Transactions committed.
@@ -107,6 +121,7 @@ pub struct Keeper {
     bench: Arc<RwLock<Arc<Bench>>>,
     counters: Arc<KeeperCounters>,
     bell: Bell,
+    alarm: Alarm,
     submissions: mpsc::Receiver<Submission>,
 }
 
@@ -134,6 +149,7 @@ impl Keeper {
         bench: Arc<RwLock<Arc<Bench>>>,
         counters: Arc<KeeperCounters>,
         bell: Bell,
+        alarm: Alarm,
     ) -> (Self, Handle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
         (
@@ -143,6 +159,7 @@ impl Keeper {
                 bench,
                 counters,
                 bell,
+                alarm,
                 submissions,
             },
             Handle { submissions: sender },
@@ -151,7 +168,18 @@ impl Keeper {
 
     /// Works until every [`Handle`] is gone: what was handed in is finished first.
     pub async fn run(mut self) {
-        while let Some(first) = self.submissions.recv().await {
+        let mut settle = tokio::time::interval(SETTLE);
+        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let first = tokio::select! {
+                biased;
+                _ = settle.tick() => {
+                    self.settle().await;
+                    continue;
+                }
+                first = self.submissions.recv() => first,
+            };
+            let Some(first) = first else { return };
             let mut waiting = vec![first];
             let mut events = waiting[0].intake.events.len();
             while events < MAX_BATCH
@@ -161,6 +189,25 @@ impl Keeper {
                 waiting.push(next);
             }
             self.keep_all(waiting).await;
+        }
+    }
+
+    /// Settles what only time can.
+    async fn settle(&self) {
+        let policy = self.bench.read().policy.clone();
+        let now = clock::now();
+        let settled = match self.store.settle(&policy, now).await {
+            Ok(settled) => settled,
+            Err(error) => return debug!(%error, "not settled; in ten minutes again"),
+        };
+        self.forget(&settled.lifted, settled.sequence);
+        self.turned(&settled.incidents);
+        match self.store.incidents(now).await {
+            Ok(incidents) => {
+                let open = incidents.iter().filter(|incident| incident.is_open()).count();
+                self.counters.open_incidents.store(open as u64, Ordering::Relaxed);
+            }
+            Err(error) => debug!(%error, "incidents are not counted; in ten minutes again"),
         }
     }
 
@@ -217,17 +264,18 @@ impl Keeper {
     /// One transaction, and then the memory.
     async fn commit(&self, intake: &Intake) -> Result<(), StoreError> {
         let bench = self.bench.read().clone();
-        let batch = judge(intake, &bench);
-        let now = clock::now();
         let memory = &self.memory;
+        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain));
+        let now = clock::now();
         let committed = self
             .store
             .commit(&batch, |known| {
                 decide::decide(
                     &batch.records,
                     known,
-                    bench.policy,
+                    &bench.policy,
                     &|domain| memory.provider_of(domain),
+                    &|key| memory.gate().unlimited(key),
                     now,
                 )
             })
@@ -255,12 +303,19 @@ impl Keeper {
         self.counters
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
+        self.forget(&committed.lifted, committed.sequence);
+        for suppression in &committed.changed {
+            feed::remember(&self.memory, suppression, committed.sequence);
+            info!(address = %suppression.entry.subject, id = %suppression.id,
+                standing = suppression.entry.standing.name(), "suppression changed");
+        }
+        self.turned(&committed.incidents);
         for suppression in &committed.suppressed {
-            feed::remember(&self.memory, suppression);
+            feed::remember(&self.memory, suppression, committed.sequence);
             self.counters.suppressions.fetch_add(1, Ordering::Relaxed);
             let entry = &suppression.entry;
             info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, author = %entry.author,
-                reply = %entry.reason, "suppressed");
+                standing = entry.standing.name(), reply = %entry.reason, "suppressed");
         }
         for (domain, provider) in &committed.domains {
             self.memory.set_provider(domain, provider, now);
@@ -281,12 +336,42 @@ impl Keeper {
                 info!(lane = %key.provider, egress = %key.egress, "lane open");
             }
         }
+        for (key, lane) in &committed.unlimited {
+            self.memory.gate().set_unlimited(key, lane.clone(), now);
+        }
         batch
             .records
             .iter()
             .for_each(|record| self.memory.observe(record, now));
         self.bell.ring();
         self.say(batch, committed);
+    }
+
+    /// What was lifted forbids nothing any more.
+    fn forget(&self, lifted: &[Suppression], sequence: i64) {
+        for suppression in lifted {
+            let entry = &suppression.entry;
+            self.memory.lift_now(&entry.subject, suppression.id, sequence);
+            info!(address = %entry.subject, cause = %entry.cause, id = %suppression.id, "suppression lifted");
+        }
+        self.counters
+            .lifted
+            .fetch_add(lifted.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells of incidents that began or ended.
+    fn turned(&self, incidents: &[Incident]) {
+        let (begun, open) = (&self.counters.incidents, &self.counters.open_incidents);
+        for incident in incidents {
+            if incident.is_open() {
+                begun.fetch_add(1, Ordering::Relaxed);
+                open.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // Another node may have counted it: what is open is counted anew every while.
+                let _ = open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            }
+            self.alarm.tell(incident);
+        }
     }
 
     /// A line for each new failure that suppressed nobody: its cause is what the operator must see.
@@ -306,7 +391,11 @@ impl Keeper {
                 .iter()
                 .any(|s| s.entry.event == Some(event.id));
             if !suppressed {
-                info!(recipient = %event.recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
+                let recipient = match is_hash(&record.mailed) {
+                    true => record.mailed.to_string(),
+                    false => event.recipient.to_string(),
+                };
+                info!(recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
                     remedy = %record.verdict.remedy, rule = %record.verdict.rule, reply = %event.reply, "failure");
             }
         }
@@ -331,23 +420,48 @@ fn merge<'a>(intakes: impl Iterator<Item = &'a Intake>) -> Intake {
 }
 
 /// Judges what was handed in.
-fn judge(intake: &Intake, bench: &Bench) -> Batch {
+fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Arc<str>>) -> Batch {
+    let policy = &bench.policy;
     let records = intake
         .events
         .iter()
         .map(|event| {
             let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
             let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
-            Record {
+            let record = Record::new(event.clone(), verdict, lane, policy.local_part);
+            let known = || provider_of(event.mailed().domain()).map(|name| (&*name).into());
+            policy.veil.record(Record {
                 counts,
-                ..Record::new(event.clone(), verdict, lane, bench.policy.local_part)
-            }
+                provider: record.provider.clone().or_else(known),
+                stream: policy.stream_of(event.sender.as_deref(), event.sasl_username.as_deref()),
+                ..record
+            })
         })
         .collect();
     Batch {
         records,
-        unread: intake.unread.clone(),
+        unread: intake
+            .unread
+            .iter()
+            .map(|unread| veiled(unread, &policy.veil))
+            .collect(),
         positions: intake.positions.clone(),
+        guard: policy.guard,
+    }
+}
+
+/// What is kept of a message that could not be read: behind a veil no more than that there was one. Nobody can tell
+/// what addresses it holds, and in which form.
+fn veiled(unread: &Unread, veil: &Veil) -> Unread {
+    if !veil.is_drawn() {
+        return unread.clone();
+    }
+    Unread {
+        sender: None,
+        recipient: None,
+        reason: veil.text(&unread.reason),
+        content: Vec::new(),
+        ..unread.clone()
     }
 }
 

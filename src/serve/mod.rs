@@ -8,6 +8,8 @@
 //! same; hooks answer from memory and intakes have their senders keep the mail.
 
 pub mod accept;
+pub mod alert;
+pub mod detail;
 pub mod dns;
 pub mod feed;
 pub mod hook;
@@ -22,6 +24,7 @@ pub mod release;
 pub mod reload;
 pub mod resolve;
 pub mod seat;
+pub mod sweep;
 pub mod tail;
 
 use crate::clock;
@@ -33,8 +36,10 @@ use crate::engine::gate::{self, Gate, stream::Streams};
 use crate::engine::memory::Memory;
 use crate::engine::provider::{Provider, Providers};
 use crate::engine::rule::RuleSet;
+use crate::engine::suppression::privacy::Veil;
 use crate::store::Store;
 use accept::AsyncListener;
+use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
@@ -94,6 +99,16 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 /// # Errors
 /// Everything that is wrong with the operator's rules, providers and warm-ups, with file and line.
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
+    let mut bench = bench_in_clear(settings)?;
+    bench.policy.veil = settings.veil()?;
+    Ok(bench)
+}
+
+/// The same without the key of `[privacy]`, which not everybody may read: for those who judge and keep nothing.
+///
+/// # Errors
+/// As [`bench`].
+pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
     let providers = providers(settings)?;
     let files = rule_files(&settings.rules.dir)?;
     let files: Vec<(&str, &str)> = files
@@ -107,6 +122,11 @@ pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let policy = Policy {
         local_part: settings.address.local_part,
         limits: (&settings.throttle).into(),
+        terms: settings.suppression.terms.0.clone(),
+        guard: (&settings.guard).into(),
+        streams: streams(settings),
+        allow: settings.suppression.allow_list(),
+        veil: Veil::default(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
@@ -194,7 +214,7 @@ impl Bound {
 }
 
 /// The hooks' settings.
-fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
+fn hook_settings(settings: &Settings, bench: &Bench) -> HookSettings {
     let defaults = HookSettings::default();
     HookSettings {
         threads: if settings.hooks.threads == 0 {
@@ -205,18 +225,22 @@ fn hook_settings(settings: &Settings, providers: &Providers) -> HookSettings {
         idle_timeout: settings.hooks.idle_timeout.0,
         request_timeout: settings.hooks.request_timeout.0,
         max_connections: settings.hooks.max_connections,
-        answers: answers(settings, providers),
+        answers: answers(settings, bench),
         ..defaults
     }
+}
+
+/// The kinds of mail.
+fn streams(settings: &Settings) -> Streams {
+    Streams::new(settings.stream.iter().map(Into::into).collect())
 }
 
 /// What the gate depends on.
 fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
     let now = clock::now();
-    let kinds = settings.stream.iter().map(Into::into).collect();
     let settings = gate::Settings {
         egress: settings.egress.name.clone(),
-        streams: Streams::new(kinds),
+        streams: streams(settings),
         max_backlog: settings.release.max_backlog,
     };
     gate.configure(settings, now);
@@ -227,8 +251,9 @@ fn set_gate(gate: &Gate, settings: &Settings, bench: &Bench) {
 }
 
 /// What the hooks' answers depend on.
-fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
-    let used = providers
+fn answers(settings: &Settings, bench: &Bench) -> answer::Settings {
+    let used = bench
+        .providers
         .all()
         .iter()
         .filter(|_| settings.socketmap.lane_transports);
@@ -238,9 +263,13 @@ fn answers(settings: &Settings, providers: &Providers) -> answer::Settings {
         held: settings.policy.on_hold,
         max_backlog: Some(settings.policy.max_backlog).filter(|&most| most > 0),
         unloaded: settings.hooks.until_loaded,
+        streams: Arc::new(streams(settings)),
+        allow: settings.suppression.allow_list(),
+        quarantined: settings.guard.quarantined,
         transports: used
             .filter_map(|provider| Some((provider.id.clone(), provider.transport()?)))
             .collect(),
+        veil: bench.policy.veil.clone(),
         ..answer::Settings::default()
     }
 }
@@ -253,8 +282,9 @@ impl Daemon {
     /// not an error.
     pub async fn start(settings: Settings, inherited: Inherited) -> anyhow::Result<Self> {
         let url = settings.store_url()?;
-        let store = Store::connect_lazy(&url).await?;
         let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
+        let mark = bench.read().policy.veil.mark();
+        let store = Store::connect_lazy(&url).await?.veiled(mark);
         let bound = Bound::bind(&settings, inherited)?;
         let listening = bound.addresses();
         let memory = Arc::new(Memory::new());
@@ -266,16 +296,22 @@ impl Daemon {
         set_gate(memory.gate(), &settings, &bench.read());
         let counters = Arc::new(KeeperCounters::default());
         let release_counters = Arc::new(ReleaseCounters::default());
+        let alert_counters = Arc::new(AlertCounters::default());
+        let (alarm, poster) = Alarm::new(&settings.alert, Arc::clone(&alert_counters))?;
         let (keeper, handle) = Keeper::new(
             store.clone(),
             Arc::clone(&memory),
             Arc::clone(&bench),
             Arc::clone(&counters),
             bell.clone(),
+            alarm,
         );
         let keeper = tokio::spawn(keeper.run());
         let (stop_intakes, stop_rest) = (CancellationToken::new(), CancellationToken::new());
         let (mut intakes, mut rest) = (JoinSet::new(), JoinSet::new());
+        if let Some(poster) = poster {
+            rest.spawn(poster.run(stop_rest.clone()));
+        }
         let (migrated, schema) = watch::channel(false);
         let (loaded, mut is_loaded) = watch::channel(false);
         rest.spawn(feed::follow(
@@ -286,12 +322,19 @@ impl Daemon {
             bell.clone(),
             stop_rest.clone(),
         ));
+        let wanted = detail::listen(&memory);
+        rest.spawn(detail::fetch(
+            store.clone(),
+            Arc::clone(&memory),
+            wanted,
+            stop_rest.clone(),
+        ));
         // Postfix has been waiting if we were gone: what it asks at once is answered from what was known, if the
         // store gives that soon.
         let _ = tokio::time::timeout(FIRST_LOAD, is_loaded.wait_for(|loaded| *loaded)).await;
         let hooks = Arc::new(Hooks::start(
             listeners,
-            &hook_settings(&settings, &bench.read().providers),
+            &hook_settings(&settings, &bench.read()),
             Arc::clone(&memory),
         )?);
         let releaser = Releaser::new(
@@ -302,6 +345,11 @@ impl Daemon {
             Arc::clone(&release_counters),
         );
         rest.spawn(releaser.run(is_loaded, stop_rest.clone()));
+        rest.spawn(sweep::run(
+            store.clone(),
+            settings.retention.clone(),
+            stop_rest.clone(),
+        ));
         let resolve_counters = Arc::new(ResolveCounters::default());
         if settings.dns.lookups {
             match Dns::new(&settings.dns) {
@@ -348,6 +396,7 @@ impl Daemon {
                 store: store.clone(),
                 hooks: Arc::clone(&hooks),
                 keeper: counters,
+                alerts: alert_counters,
                 release: release_counters,
                 lmtp: lmtp_counters,
                 log: log_counters,

@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, streams, warm-ups, holds, and what the policy hook says on a hold.
+/// Takes over new settings: rules, providers, streams, terms, the guard, warm-ups, holds, and what the policy hook
+/// says on a hold.
 pub fn reload(
     settings: &mut Settings,
     bench: &RwLock<Arc<Bench>>,
@@ -32,6 +33,7 @@ pub fn reload(
     // What needs a restart stays as it was, in the judge as well.
     next.egress.clone_from(&settings.egress.name);
     next.policy.local_part = settings.address.local_part;
+    next.policy.veil = bench.read().policy.veil.clone();
     settings.warm_up = new.warm_up;
     next.warm_ups = settings.warm_ups();
     info!(
@@ -40,10 +42,12 @@ pub fn reload(
         "reloaded"
     );
     settings.stream = new.stream;
+    settings.suppression = new.suppression;
+    settings.guard = new.guard;
     super::set_gate(gate, settings, &next);
     settings.policy.on_hold = new.policy.on_hold;
     settings.policy.max_backlog = new.policy.max_backlog;
-    hooks.set_answers(super::answers(settings, &next.providers));
+    hooks.set_answers(super::answers(settings, &next));
     *bench.write() = Arc::new(next);
     settings.throttle = new.throttle;
     settings.rules = new.rules;

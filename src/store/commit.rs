@@ -9,15 +9,19 @@
 //! order, the feed last: two commits wait for each other, and hardly ever in a circle. Where they do,
 //! or where two met a lane at its first signal, [`Fault::Conflict`] says to do it all again.
 
+use super::census;
 use super::contract::{Batch, Committed};
 use super::keep::{self, Totals, write};
 use super::order;
 use super::prove;
+use super::retell::first_id;
+use super::retention;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
+use super::strike;
 use super::suppression;
 use crate::engine::decide::{Decision, Known, Record};
-use crate::engine::suppression::{Subject, Suppression};
+use crate::engine::suppression::Suppression;
 use crate::engine::throttle::{Lane, LaneKey};
 use crate::engine::trust::{self, Fingerprint};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
@@ -26,6 +30,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Two reports of one failure are at most so far apart: after it, the MTA may have given the queue id anew.
 const SAME_FAILURE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The horizon of what was seen is never younger ([`crate::config::Retention`]); a day less, for clocks that differ.
+const YOUNG: SignedDuration = SignedDuration::from_hours(29 * 24);
 
 /// Does all of it but the final `COMMIT`.
 pub(super) async fn work<F>(
@@ -39,7 +46,7 @@ where
 {
     let records = &batch.records;
     let mut known = Known {
-        fresh: claim(session, records).await?,
+        fresh: claim(session, records, now).await?,
         correlated: vec![false; records.len()],
         repeat_of: vec![None; records.len()],
         ..Known::default()
@@ -48,7 +55,9 @@ where
     known.proven = prove::find(session, &departures(records, &known.fresh)).await?;
     correlate(session, records, &mut known).await?;
     find_repeats(session, records, &mut known).await?;
-    load_suppressions(session, records, &mut known, now).await?;
+    let subjects = strike::subjects(evidence(records, &known), &known);
+    strike::load(session, &subjects, &mut known).await?;
+    census::load(session, records, &batch.guard, &mut known).await?;
     let met = load_lanes(session, records, &mut known).await?;
 
     let decision = decide(&known);
@@ -62,21 +71,29 @@ where
     let mut totals = Totals::default();
     keep::events(session, records, &known, &decision.trust, now, &mut totals).await?;
     prove::keep(session, records, &decision, &known.proven).await?;
+    strike::keep(session, &decision).await?;
+    census::keep(session, &decision.census, &known.incidents).await?;
+    let incidents = census::turn(session, &decision).await?;
     keep::count(session, records, &known, &mut totals).await?;
     keep::unread(session, batch, &mut totals).await?;
     keep::positions(session, batch, now).await?;
+    let moved = strike::change(session, &decision, &mut totals).await?;
     let suppressed = suppression::insert(session, &decision.suppress, now).await?;
     suppression::total(&suppressed, &mut totals);
     totals.write(session).await?;
-    let sequence = announce(session, &suppressed.entries, &decision, &known, &met, now).await?;
+    let sequence = announce(session, &suppressed.entries, &moved, &decision, &known, &met, now).await?;
     Ok(Committed {
         fresh: known.fresh,
         suppressed: suppressed.entries,
+        changed: strike::entries(moved.changed),
+        lifted: strike::entries(moved.lifted),
+        incidents,
         lanes: decision
             .lanes
             .iter()
             .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
+        unlimited: decision.unlimited,
         domains: decision.domains,
         sequence,
     })
@@ -86,6 +103,7 @@ where
 async fn announce(
     session: &mut Session,
     suppressed: &[Suppression],
+    moved: &strike::Moved,
     decision: &Decision,
     known: &Known,
     met: &HashSet<LaneKey>,
@@ -98,23 +116,26 @@ async fn announce(
         .map(|(key, lane)| (key, lane))
         .collect();
     let (lanes, domains) = (decision.lanes.len(), decision.domains.len());
-    let n = suppressed.len() + turned.len() + lanes + domains;
+    let n = moved.len() + suppressed.len() + turned.len() + lanes + domains;
     if n == 0 {
         return Ok(0);
     }
     let first = suppression::advance(session, n).await?;
     let after = |count: usize| first + i64::try_from(count).unwrap_or(i64::MAX);
-    suppression::announce(session, suppressed, first, now).await?;
-    order::turned(session, &turned, after(suppressed.len())).await?;
-    let next = after(suppressed.len() + turned.len());
+    strike::announce(session, moved, first, now).await?;
+    suppression::announce(session, suppressed, after(moved.len()), now).await?;
+    let entries = moved.len() + suppressed.len();
+    order::turned(session, &turned, after(entries)).await?;
+    let next = after(entries + turned.len());
     keep::lanes(session, &decision.lanes, known, met, next).await?;
     keep::domains(session, &decision.domains, after(n - domains)).await?;
     session.notify(suppression::CHANNEL).await?;
     Ok(after(n) - 1)
 }
 
-/// Which of the events are seen for the first time; of two with one id in the batch, the first is.
-async fn claim(session: &mut Session, records: &[Record]) -> Result<Vec<bool>, Fault> {
+/// Which of the events are seen for the first time; of two with one id in the batch, the first is. One from before
+/// the horizon may have been counted when its id was still known: it is none.
+async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Result<Vec<bool>, Fault> {
     let ids: BTreeSet<EventId> = records.iter().map(|record| record.event.id).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -131,6 +152,14 @@ async fn claim(session: &mut Session, records: &[Record]) -> Result<Vec<bool>, F
         .iter()
         .map(|row| row::sixteen(&row.get::<Vec<u8>>(0)?))
         .collect::<Result<_, Fault>>()?;
+    // Asked after the ids were claimed: whoever moves it lets go of ids in the same transaction. What is younger than
+    // any horizon can be need not ask.
+    let old = first_id(now.saturating_sub(YOUNG).unwrap_or(Timestamp::MIN));
+    if ids.first().is_some_and(|first| *first < old)
+        && let Some(first) = retention::horizon(session).await?
+    {
+        claimed.retain(|id| *id >= first.0);
+    }
     Ok(records
         .iter()
         .map(|record| claimed.remove(&record.event.id.0))
@@ -279,41 +308,6 @@ fn evidence<'a>(records: &'a [Record], known: &'a Known) -> impl Iterator<Item =
             known.repeat_of[index].is_none() && record.event.evidence != Evidence::Repeat
         })
         .map(|(_, record)| record)
-}
-
-/// Loads and locks the entries that are in force for the addresses that failed.
-async fn load_suppressions(
-    session: &mut Session,
-    records: &[Record],
-    known: &mut Known,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    let failed: BTreeSet<String> = evidence(records, known)
-        .filter(|record| matches!(record.event.outcome, Outcome::Failed | Outcome::Complaint))
-        .map(|record| Subject::address_text(&record.mailed).into_owned())
-        .chain(known.proven.iter().map(|entry| entry.subject.to_string()))
-        .collect();
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let rows = Rows::new()
-        .texts("address", failed.iter().map(String::as_str))
-        .ints("now", failed.iter().map(|_| micros(now)));
-    let entries = session
-        .fetch(
-            "SELECT stored.id, stored.address, stored.cause, stored.since, stored.expires, stored.author,
-                    stored.reason, stored.event, stored.provider, stored.standing, stored.term
-             FROM {given} JOIN suppression AS stored ON stored.address = given.address
-             WHERE stored.expires IS NULL OR stored.expires > given.now
-             ORDER BY stored.address {lock}",
-            Args::Rows(rows),
-        )
-        .await?;
-    for row in &entries {
-        let entry = row::suppression(row)?;
-        known.suppressed.insert(entry.entry.subject.clone(), entry);
-    }
-    Ok(())
 }
 
 /// Loads and locks the lanes of the records; returns the keys that were asked for.

@@ -1,12 +1,14 @@
 //! The contract of the stores: the types that cross it.
 
 use crate::engine::decide::Record;
+use crate::engine::suppression::guard::{Guard, Incident};
 use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
 use crate::engine::trust::Trust;
-use crate::engine::verdict::Cause;
-use crate::mail::event::{EventId, Outcome};
+use crate::engine::verdict::{Cause, Verdict};
+use crate::mail::address::AddressKey;
+use crate::mail::event::{Event, EventId, Outcome};
 use crate::mail::reply::Reply;
 use jiff::Timestamp;
 
@@ -47,6 +49,8 @@ pub struct Batch {
     pub unread: Vec<Unread>,
     /// How far the intakes stand when all of this is kept.
     pub positions: Vec<Position>,
+    /// What the census is asked for.
+    pub guard: Guard,
 }
 
 /// What a commit did.
@@ -56,8 +60,16 @@ pub struct Committed {
     pub fresh: Vec<bool>,
     /// The suppressions written, with their numbers.
     pub suppressed: Vec<Suppression>,
+    /// The entries that have another standing than before.
+    pub changed: Vec<Suppression>,
+    /// The entries that were lifted.
+    pub lifted: Vec<Suppression>,
+    /// The incidents that began or ended.
+    pub incidents: Vec<Incident>,
     /// The lanes written.
     pub lanes: Vec<(LaneKey, Lane)>,
+    /// The lanes that are remembered and not written.
+    pub unlimited: Vec<(LaneKey, Lane)>,
     /// The domains written, as (domain, provider).
     pub domains: Vec<(String, String)>,
     /// The greatest number in the change feed that the commit took; 0 where it changed nothing.
@@ -157,6 +169,75 @@ pub enum ChangeKind {
     Unknown,
 }
 
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its number.
+    pub version: i64,
+    /// What it is about.
+    pub description: String,
+    /// Whether this version knows it: if not, a newer one has been here.
+    pub known: bool,
+    /// Whether the database has it.
+    pub applied: bool,
+}
+
+/// The number of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OperationId(pub i64);
+
+impl std::fmt::Display for OperationId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What somebody did to many entries at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Its number.
+    pub id: OperationId,
+    /// When it began.
+    pub at: Timestamp,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// What, as it was asked for.
+    pub what: String,
+}
+
+/// Who does what and why: what an [`Operation`] begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct By<'a> {
+    /// Who.
+    pub author: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// What came of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Revised {
+    /// Entries lifted.
+    pub lifted: u64,
+    /// Entries written.
+    pub added: u64,
+    /// Entries not written: their subjects have one already.
+    pub kept: u64,
+}
+
+/// What is stored about a subject over time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// The entries that there are, the expired ones included.
+    pub entries: Vec<Suppression>,
+    /// What was changed, in order, and under which operation.
+    pub changes: Vec<(Change, Option<OperationId>)>,
+    /// The strikes that stand, as (subject, cause, when).
+    pub strikes: Vec<(Subject, Cause, Timestamp)>,
+}
+
 /// What an operator's clearing of a lane undid.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Cleared {
@@ -166,15 +247,53 @@ pub struct Cleared {
     pub orders: Vec<Order>,
 }
 
+/// A stored entry as the memory takes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loaded<'a> {
+    /// Its number.
+    pub id: SuppressionId,
+    /// The canonical text of what it is about.
+    pub subject: &'a str,
+    /// Why.
+    pub cause: Cause,
+    /// Whether it acts.
+    pub standing: Standing,
+    /// Until when; `None` is for good.
+    pub expires: Option<Timestamp>,
+}
+
+/// Where the change feed stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feed {
+    /// The number of the last change; 0 where there was none.
+    pub sequence: i64,
+    /// Changes up to this number were cleared away.
+    pub floor: i64,
+    /// Whose feed it is: another one after a replica has taken its server's place. Empty for SQLite.
+    pub lineage: String,
+}
+
 /// Which suppressions to list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     /// Only this cause.
     pub cause: Option<Cause>,
-    /// Only addresses of this domain.
+    /// Only addresses of this domain, and the domain itself.
     pub domain: Option<String>,
+    /// Only entries of this stream.
+    pub stream: Option<String>,
     /// Only entries since then.
     pub since: Option<Timestamp>,
+    /// Only entries since before then.
+    pub until: Option<Timestamp>,
+    /// Only entries by this author, or whose author's first word it is: `rule google.user-unknown`, `rule`.
+    pub source: Option<String>,
+    /// Only entries that this provider caused.
+    pub provider: Option<String>,
+    /// Only entries of this standing.
+    pub standing: Option<Standing>,
+    /// Only entries that this operation wrote.
+    pub operation: Option<OperationId>,
     /// Only entries with a greater number: the cursor of a page.
     pub after: Option<SuppressionId>,
     /// At most so many; 0 is a page of [`Filter::PAGE`].
@@ -207,6 +326,25 @@ pub struct Kept {
     pub reply: Reply,
 }
 
+/// An event as it was kept, with all that judging it again takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retold {
+    /// What happened.
+    pub event: Event,
+    /// The key of the address that was mailed.
+    pub mailed: AddressKey,
+    /// What was made of it.
+    pub verdict: Verdict,
+    /// The provider that it was counted at.
+    pub provider: Option<String>,
+    /// How sure we are.
+    pub trust: Trust,
+    /// Whether another event told the same failure before.
+    pub is_repeat: bool,
+    /// Whether all is known that the verdict rests on. Older versions did not keep which command was answered.
+    pub is_whole: bool,
+}
+
 /// What came of adding entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Added {
@@ -229,6 +367,17 @@ pub struct Totals {
     pub unread: u64,
 }
 
+/// What was settled without new evidence.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// Quarantined entries that nothing confirmed in time, and that are gone.
+    pub lifted: Vec<Suppression>,
+    /// Incidents that ended.
+    pub incidents: Vec<Incident>,
+    /// The greatest number in the change feed that it took; 0 where it changed nothing there.
+    pub sequence: i64,
+}
+
 /// Why the store could not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -248,6 +397,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// It keeps addresses in another way than it is told to, or under another key.
+    #[error("[privacy] key_file: {0}")]
+    Veil(&'static str),
     /// The schema could not be brought up to date.
     #[error("migrating the store: {0}")]
     Migration(String),

@@ -5,10 +5,11 @@ use super::keep::cut;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value};
 use crate::engine::decide::{Known, Record};
+use crate::engine::suppression::privacy::is_hash;
 use crate::engine::throttle::LaneKey;
 use crate::engine::trust::Trust;
 use crate::mail::address::AddressKey;
-use crate::mail::event::Relay;
+use crate::mail::event::{Evidence, Relay};
 use jiff::Timestamp;
 
 /// Writes the rows of [`rows`].
@@ -16,11 +17,11 @@ pub(super) const INSERT: &str = "
     INSERT INTO event (id, at, received_at, source, outcome, recipient, mailed, sender, queue_id, message_id,
                        envelope_id, relay_host, relay_ip, provider, egress, code, status, reported_status,
                        reply, rule, cause, sub_cause, scope, permanent, remedy, trust, repeat_of, failure,
-                       return_path, reporting_mta)
+                       return_path, reporting_mta, command, sasl_username, evidence)
     SELECT id, at, received_at, source, outcome, recipient, mailed, sender, queue_id, message_id,
            envelope_id, relay_host, relay_ip, provider, egress, code, status, reported_status,
            reply, rule, cause, sub_cause, scope, permanent, remedy, trust, repeat_of, failure,
-           return_path, reporting_mta
+           return_path, reporting_mta, command, sasl_username, evidence
     FROM {given}";
 
 /// The rows of the records, which stand beside their positions in the batch.
@@ -34,7 +35,13 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
     };
     let providers = lane(|key| cut(&key.provider));
     let egresses = lane(|key| cut(&key.egress));
-    let recipients: Vec<String> = events().map(|e| e.recipient.to_string()).collect();
+    // Of whom only a hash is kept, nothing else is.
+    let recipients: Vec<String> = records()
+        .map(|record| match is_hash(&record.mailed) {
+            true => record.mailed.to_string(),
+            false => record.event.recipient.to_string(),
+        })
+        .collect();
     let statuses: Vec<Option<String>> = events().map(|e| e.reply.status.map(|s| s.to_string())).collect();
     let reported: Vec<Option<String>> = events()
         .map(|e| e.reported_status.map(|s| s.to_string()))
@@ -80,6 +87,18 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
         )
         .texts("return_path", events().map(|e| e.return_path.as_deref()))
         .texts("reporting_mta", events().map(|e| e.reporting_mta.as_deref()))
+        .texts("command", events().map(|e| e.command.as_deref()))
+        .texts("sasl_username", events().map(|e| e.sasl_username.as_deref()))
+        .texts("evidence", events().map(|e| evidence_name(e.evidence)))
+}
+
+/// The name of evidence in the store.
+pub(super) fn evidence_name(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Fresh => "fresh",
+        Evidence::Doubtful => "doubtful",
+        Evidence::Repeat => "repeat",
+    }
 }
 
 /// The latest events kept of an address that was mailed, latest first.

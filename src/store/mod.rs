@@ -13,25 +13,42 @@
 //! On failure nothing is half-written; [`StoreError`] says whether trying again can help. Where the
 //! answer to a commit was lost, the commit may stand: trying again is safe, and tells that nothing was new.
 
+mod bulk;
+mod census;
 mod commit;
 pub mod contract;
 mod event;
+pub mod forget;
+mod history;
 mod keep;
+mod load;
+mod operation;
 mod order;
+mod partition;
 pub mod postgres;
 mod prove;
 mod query;
+mod retell;
+pub mod retention;
 mod row;
+mod schema;
+mod selection;
 mod session;
 pub mod sqlite;
+mod strike;
 mod suppression;
+mod veil;
 
 use crate::clock;
-use crate::engine::decide::{Decision, Known};
+use crate::engine::decide::{Decision, Known, Policy};
+use crate::engine::suppression::guard::Incident;
 use crate::engine::suppression::{NewSuppression, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::verdict::Cause;
 use crate::mail::address::AddressKey;
-use contract::{Added, Batch, Change, Committed, Filter, Kept, Position, StoreError, Totals};
+use contract::{
+    Added, Batch, Change, Committed, Filter, History, Kept, Position, Settled, StoreError, Totals,
+};
 use jiff::Timestamp;
 use postgres::Postgres;
 use session::{Fault, Session};
@@ -46,7 +63,9 @@ const BACKOFF: Duration = Duration::from_millis(5);
 /// An event is about so many rows: its id, its two marks, its part of a count.
 const EVENT: usize = 4;
 /// Entries added in one transaction.
-const CHUNK: usize = 10_000;
+const CHUNK: usize = 100_000;
+/// From so many on they are told in the change feed as a range of numbers, and not one by one.
+const BULK: usize = 1_000;
 
 /// What is kept, and where. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -102,12 +121,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] where the database cannot be reached or the file not be created,
-    /// [`StoreError::Migration`] where the schema is not one that this version can continue from.
+    /// [`StoreError::Migration`] where the schema is not one that this version can continue from,
+    /// [`StoreError::Veil`] where it keeps addresses in another way than it is to.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(store) => store.migrate().await,
-            Self::Postgres(store) => store.migrate().await,
+            Self::Sqlite(store) => store.migrate().await?,
+            Self::Postgres(store) => store.migrate().await?,
         }
+        self.agree().await
     }
 
     /// Keeps a batch and what `decide` makes of it, in one transaction that is on disk when this returns.
@@ -163,7 +184,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn suppressions(&self, filter: &Filter) -> Result<Vec<Suppression>, StoreError> {
-        Ok(suppression::list(&mut self.reader().await?, filter).await?)
+        Ok(selection::page(&mut self.reader().await?, filter).await?)
     }
 
     /// The entry of a subject, even if it has expired.
@@ -182,7 +203,7 @@ impl Store {
         Ok(suppression::by_id(&mut self.reader().await?, id).await?)
     }
 
-    /// Adds entries, 10,000 to a transaction. A subject that has an entry in force keeps it; one that
+    /// Adds entries, 100,000 to a transaction. A subject that has an entry in force keeps it; one that
     /// expired by `now` is replaced; of two for one subject the first is taken. On an error earlier
     /// transactions stand: adding all again is safe.
     ///
@@ -206,7 +227,11 @@ impl Store {
 
     async fn try_add(&self, entries: &[NewSuppression], now: Timestamp) -> Result<Added, Fault> {
         let mut session = self.begin().await?;
-        let added = suppression::add(&mut session, entries, now).await?;
+        let added = if entries.len() < BULK {
+            suppression::add(&mut session, entries, now).await?
+        } else {
+            bulk::add(&mut session, entries, now).await?
+        };
         session.commit().await?;
         self.written(
             entries.len() / 4,
@@ -249,6 +274,22 @@ impl Store {
         session.commit().await?;
         self.written(1, usize::from(removed.is_some())).await;
         Ok(removed)
+    }
+
+    /// What is stored about these subjects over time, of the changes the latest `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn story(&self, subjects: &[Subject], limit: u32) -> Result<History, StoreError> {
+        Ok(history::of(&mut self.reader().await?, subjects, limit).await?)
+    }
+
+    /// All entries about patterns, the expired ones included.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn patterns(&self) -> Result<Vec<Suppression>, StoreError> {
+        Ok(history::patterns(&mut self.reader().await?).await?)
     }
 
     /// The changes after `sequence`, in order, at most `limit`. A lane and a domain come once, as they are now,
@@ -309,6 +350,54 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn events_of(&self, address: &AddressKey, limit: u32) -> Result<Vec<Kept>, StoreError> {
         Ok(event::of(&mut self.reader().await?, address, limit).await?)
+    }
+
+    /// Settles what only time can: ends incidents of those who fell silent, drops what nothing confirmed, and lets go
+    /// of strikes and counts that are too old to matter. At most 1,000 entries at a time.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn settle(&self, policy: &Policy, now: Timestamp) -> Result<Settled, StoreError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.try_settle(policy, now).await {
+                Ok(settled) => return Ok(settled),
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn try_settle(&self, policy: &Policy, now: Timestamp) -> Result<Settled, Fault> {
+        let mut session = self.begin().await?;
+        let settled = strike::settle(&mut session, policy, now).await?;
+        session.commit().await?;
+        self.written(settled.lifted.len(), usize::from(settled.sequence > 0))
+            .await;
+        Ok(settled)
+    }
+
+    /// The incidents that last or ended since then, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn incidents(&self, since: Timestamp) -> Result<Vec<Incident>, StoreError> {
+        Ok(census::incidents(&mut self.reader().await?, since).await?)
+    }
+
+    /// How many entries are in quarantine.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn quarantined(&self) -> Result<u64, StoreError> {
+        Ok(strike::quarantined(&mut self.reader().await?).await?)
+    }
+
+    /// The strikes that stand against a subject, by cause, the earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn strikes(&self, subject: &Subject) -> Result<Vec<(Cause, Timestamp)>, StoreError> {
+        Ok(strike::of(&mut self.reader().await?, subject).await?)
     }
 
     /// Whether the store answers and has its schema.

@@ -35,13 +35,15 @@ const SETTINGS: &str = "SET statement_timeout = 5000; SET idle_in_transaction_se
                         SET plan_cache_mode = force_custom_plan";
 
 /// The schema's steps.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// A database on a server.
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
     listener: Arc<Listener>,
+    /// See [`super::veil`].
+    pub(super) mark: Option<[u8; 16]>,
 }
 
 /// Hears of changes on a connection of its own, once somebody waits for one.
@@ -109,6 +111,7 @@ impl Postgres {
         Ok(Self {
             pool,
             listener: Arc::default(),
+            mark: None,
         })
     }
 

@@ -10,19 +10,16 @@
 use super::keep::write;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session};
-use crate::engine::decide::{Decision, Record};
-use crate::engine::suppression::{NewSuppression, Subject};
+use crate::engine::decide::{Charge, Decision, Record};
 use crate::engine::trust::{Fingerprint, Trust};
+use crate::engine::verdict::Remedy;
 use crate::mail::address::AddressKey;
 use crate::mail::event::EventId;
 use crate::mail::reply::{Reply, ReplyCode};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What reports that waited for these marks would have suppressed.
-pub(super) async fn find(
-    session: &mut Session,
-    marks: &BTreeSet<Fingerprint>,
-) -> Result<Vec<NewSuppression>, Fault> {
+/// What reports that waited for these marks tell.
+pub(super) async fn find(session: &mut Session, marks: &BTreeSet<Fingerprint>) -> Result<Vec<Charge>, Fault> {
     if marks.is_empty() {
         return Ok(Vec::new());
     }
@@ -30,14 +27,14 @@ pub(super) async fn find(
     let proven = session
         .fetch(
             "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply,
-                    told.provider
+                    unproven.provider, told.remedy, told.recipient, unproven.stream
              FROM {given} JOIN unproven ON unproven.mark = given.mark JOIN event AS told ON told.id = unproven.event
              ORDER BY told.id",
             Args::Rows(rows),
         )
         .await?;
     // A report waits under up to two marks, and may be met under both.
-    let mut entries = BTreeMap::new();
+    let mut charges = BTreeMap::new();
     for row in &proven {
         let event = EventId(row::sixteen(&row.get::<Vec<u8>>(0)?)?);
         let code: Option<i64> = row.get(5)?;
@@ -47,18 +44,27 @@ pub(super) async fn find(
             status: status.and_then(|status| status.parse().ok()),
             text: row.get(7)?,
         };
-        let subject = Subject::address(AddressKey::from_stored(&row.get::<String>(1)?));
-        let cause = row::cause(&row.get::<String>(2)?);
-        let entry = NewSuppression {
-            author: format!("rule {}", row.get::<String>(4)?),
-            reason: reply.to_string(),
-            event: Some(event),
+        let mailed = AddressKey::from_stored(&row.get::<String>(1)?);
+        let recipient: String = row.get(10)?;
+        let domain = mailed.domain().into();
+        let charge = Charge {
+            event,
+            at: row::timestamp(row.get(3)?),
+            at_home: recipient
+                .rsplit_once('@')
+                .is_some_and(|(_, domain)| domain == mailed.domain()),
+            domain,
+            mailed,
+            cause: row::cause(&row.get::<String>(2)?),
+            rule: row.get(4)?,
+            reply: reply.to_string(),
             provider: row.get(8)?,
-            ..NewSuppression::new(subject, cause, row::timestamp(row.get(3)?))
+            doubtful: row.get::<String>(9)? != Remedy::Suppress.name(),
+            stream: row.get::<Option<String>>(11)?.map(Into::into),
         };
-        entries.insert(event, entry);
+        charges.insert(event, charge);
     }
-    Ok(entries.into_values().collect())
+    Ok(charges.into_values().collect())
 }
 
 /// Keeps what waits for proof, and lets go of what has found it.
@@ -66,31 +72,33 @@ pub(super) async fn keep(
     session: &mut Session,
     records: &[Record],
     decision: &Decision,
-    proven: &[NewSuppression],
+    proven: &[Charge],
 ) -> Result<(), Fault> {
-    let waiting: BTreeMap<(Fingerprint, EventId), i64> = decision
+    let waiting: BTreeMap<(Fingerprint, EventId), &Record> = decision
         .unproven
         .iter()
         .filter_map(|&index| records.get(index))
         .flat_map(|record| {
-            record
-                .correlations
-                .iter()
-                .map(|&mark| ((mark, record.event.id), micros(record.event.at)))
+            let marks = record.correlations.iter();
+            marks.map(move |&mark| ((mark, record.event.id), record))
         })
         .collect();
+    let waits = || waiting.values();
     let rows = Rows::new()
         .octets("mark", waiting.keys().map(|(mark, _)| mark.0.as_slice()))
         .octets("event", waiting.keys().map(|(_, event)| event.0.as_slice()))
-        .ints("at", waiting.values().copied());
+        .ints("at", waits().map(|record| micros(record.event.at)))
+        .texts("provider", waits().map(|record| record.provider.as_deref()))
+        .texts("stream", waits().map(|record| record.stream.as_deref()));
     write(
         session,
-        "INSERT INTO unproven (mark, event, at) SELECT mark, event, at FROM {given} WHERE true
+        "INSERT INTO unproven (mark, event, at, provider, stream)
+         SELECT mark, event, at, provider, stream FROM {given} WHERE true
          ON CONFLICT (mark, event) DO NOTHING",
         rows,
     )
     .await?;
-    let found: BTreeSet<EventId> = proven.iter().filter_map(|entry| entry.event).collect();
+    let found: BTreeSet<EventId> = proven.iter().map(|charge| charge.event).collect();
     let rows = || Rows::new().octets("event", found.iter().map(|event| event.0.as_slice()));
     let trust = Rows::new()
         .octets("event", found.iter().map(|event| event.0.as_slice()))

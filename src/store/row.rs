@@ -63,6 +63,7 @@ pub(super) fn suppression(row: &Row) -> Result<Suppression, Fault> {
             provider: row.get(8)?,
             standing: Standing::from_name(&row.get::<String>(9)?),
             term: u32::try_from(row.get::<i64>(10)?).unwrap_or(1),
+            operation: None,
         },
     })
 }

@@ -9,6 +9,10 @@
 //! On failure: a session that ends without [`Session::commit`], or in the middle of a statement, closes
 //! its connection, which rolls back on either database, even where the server no longer answers.
 
+mod copy;
+
+pub(super) use copy::{Line, Lines, NULL, Statement};
+
 use super::contract::StoreError;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Decode, Row as _, Type};
@@ -16,7 +20,8 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::time::Duration;
 
-/// No statement may take longer. A server that does not answer is found out by it.
+/// No statement may take longer, unless it is known to have much to do ([`Session::take_time`]). A server that does not
+/// answer is found out by it.
 const STATEMENT: Duration = Duration::from_secs(5);
 /// The first statement of a transaction has nothing to do, and less time.
 const BEGIN: Duration = Duration::from_secs(2);
@@ -28,6 +33,8 @@ pub(super) struct Session {
     busy: bool,
     /// A transaction is open.
     writing: bool,
+    /// How long a statement may take.
+    patience: Duration,
 }
 
 enum Connection {
@@ -68,6 +75,7 @@ pub(super) enum Args {
 pub(super) enum Value {
     Int(Option<i64>),
     Text(Option<String>),
+    Octets(Vec<u8>),
 }
 
 /// A table that the caller brings, column by column.
@@ -247,6 +255,7 @@ fn bind_sqlite(mut query: SqliteQuery, args: Args) -> SqliteQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
             query
@@ -271,6 +280,7 @@ fn bind_postgres(mut query: PostgresQuery, args: Args) -> PostgresQuery {
                 query = match value {
                     Value::Int(value) => query.bind(value),
                     Value::Text(value) => query.bind(value),
+                    Value::Octets(value) => query.bind(value),
                 };
             }
         }
@@ -310,6 +320,7 @@ impl Session {
             connection: Connection::Sqlite(connection),
             busy: false,
             writing: false,
+            patience: STATEMENT,
         }
     }
 
@@ -318,7 +329,13 @@ impl Session {
             connection: Connection::Postgres(connection),
             busy: false,
             writing: false,
+            patience: STATEMENT,
         }
+    }
+
+    /// Whether the database is SQLite.
+    pub(super) fn is_sqlite(&self) -> bool {
+        matches!(self.connection, Connection::Sqlite(_))
     }
 
     /// Opens a transaction that will write.
@@ -331,6 +348,17 @@ impl Session {
     pub(super) async fn commit(&mut self) -> Result<(), Fault> {
         self.control("COMMIT", STATEMENT).await?;
         self.writing = false;
+        Ok(())
+    }
+
+    /// Gives each further statement of this transaction so long, in full seconds.
+    pub(super) async fn take_time(&mut self, patience: Duration) -> Result<(), Fault> {
+        if let Connection::Postgres(_) = self.connection {
+            let limit = Args::Values(vec![Value::text(&patience.as_millis().to_string())]);
+            self.run("SELECT set_config('statement_timeout', $1, true)", limit)
+                .await?;
+            self.patience = patience;
+        }
         Ok(())
     }
 
@@ -365,7 +393,7 @@ impl Session {
             }
             Connection::Postgres(c) => {
                 let query = bind_postgres(sqlx::query(AssertSqlSafe(text)), args);
-                let rows = within(STATEMENT, query.fetch_all(&mut **c)).await?;
+                let rows = within(self.patience, query.fetch_all(&mut **c)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
         };
@@ -385,11 +413,29 @@ impl Session {
                 .rows_affected(),
             Connection::Postgres(c) => {
                 let query = bind_postgres(sqlx::query(AssertSqlSafe(text)), args);
-                within(STATEMENT, query.execute(&mut **c)).await?.rows_affected()
+                within(self.patience, query.execute(&mut **c))
+                    .await?
+                    .rows_affected()
             }
         };
         self.busy = false;
         Ok(touched)
+    }
+
+    /// Runs a statement that no parameter can be part of: one about tables, whose names are our own.
+    pub(super) async fn run_text(&mut self, sql: &str) -> Result<(), Fault> {
+        self.busy = true;
+        let text = AssertSqlSafe(sql.to_owned());
+        match &mut self.connection {
+            Connection::Sqlite(c) => {
+                sqlx::raw_sql(text).execute(&mut **c).await.map_err(Fault::from)?;
+            }
+            Connection::Postgres(c) => {
+                within(STATEMENT, sqlx::raw_sql(text).execute(&mut **c)).await?;
+            }
+        }
+        self.busy = false;
+        Ok(())
     }
 
     /// Tells the listeners that the change feed grew, when the transaction commits. SQLite has no such thing.

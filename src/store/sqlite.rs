@@ -36,7 +36,7 @@ const TURN: usize = 80_000;
 const GAP: Duration = Duration::from_millis(110);
 
 /// The schema's steps.
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// A database file.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct Sqlite {
     changed: Arc<Notify>,
     /// Rows written since others had their turn.
     written: Arc<AtomicUsize>,
+    /// See [`super::veil`].
+    pub(super) mark: Option<[u8; 16]>,
 }
 
 impl Sqlite {
@@ -82,6 +84,7 @@ impl Sqlite {
             readers: pool(4, ACQUIRE),
             changed: Arc::default(),
             written: Arc::default(),
+            mark: None,
             path,
         })
     }
@@ -100,6 +103,11 @@ impl Sqlite {
             .map_err(failed)?;
         super::migrate(&MIGRATIONS, &mut connection).await?;
         connection.close().await.map_err(failed)
+    }
+
+    /// Whether there is a file.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
     }
 
     pub(super) async fn reader(&self) -> Result<Session, Fault> {

@@ -3,13 +3,12 @@
 //! Every function that writes runs within a transaction of its caller. All of them take their locks in
 //! one order: entries, totals, feed.
 
-use super::contract::{Added, Change, Filter};
+use super::contract::{Added, Change};
 use super::keep::Totals;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, Value, clean};
 use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression, SuppressionId};
 use crate::engine::verdict::Cause;
-use crate::mail::address::canonical_domain;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -62,18 +61,11 @@ pub(super) async fn insert(
     Ok(inserted)
 }
 
-/// Writes the entries whose addresses have none, and takes them out of `wanted`.
-async fn insert_absent(
-    session: &mut Session,
-    wanted: &mut BTreeMap<String, &NewSuppression>,
-    inserted: &mut Inserted,
-) -> Result<(), Fault> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let entries = || wanted.values();
-    let rows = Rows::new()
-        .texts("address", wanted.keys().map(String::as_str))
+/// Entries as a table of the columns that are written, each with the canonical text of its subject.
+pub(super) fn columns<'a>(given: impl Iterator<Item = (&'a str, &'a NewSuppression)> + Clone) -> Rows {
+    let entries = || given.clone().map(|(_, entry)| entry);
+    Rows::new()
+        .texts("address", given.clone().map(|(subject, _)| subject))
         .texts("cause", entries().map(|entry| entry.cause.name()))
         .ints("since", entries().map(|entry| micros(entry.since)))
         .ints("expires", entries().map(|entry| entry.expires.map(micros)))
@@ -85,11 +77,25 @@ async fn insert_absent(
         )
         .texts("provider", entries().map(|entry| entry.provider.as_deref()))
         .texts("standing", entries().map(|entry| entry.standing.name()))
-        .ints("term", entries().map(|entry| i64::from(entry.term)));
+        .ints("term", entries().map(|entry| i64::from(entry.term)))
+        .ints("operation", entries().map(|entry| entry.operation))
+}
+
+/// Writes the entries whose addresses have none, and takes them out of `wanted`.
+async fn insert_absent(
+    session: &mut Session,
+    wanted: &mut BTreeMap<String, &NewSuppression>,
+    inserted: &mut Inserted,
+) -> Result<(), Fault> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let rows = columns(wanted.iter().map(|(subject, entry)| (subject.as_str(), *entry)));
     let written = session
         .fetch(
-            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term)
-             SELECT address, cause, since, expires, author, reason, event, provider, standing, term
+            "INSERT INTO suppression (address, cause, since, expires, author, reason, event, provider, standing, term,
+                                      operation)
+             SELECT address, cause, since, expires, author, reason, event, provider, standing, term, operation
              FROM {given} WHERE true
              ON CONFLICT (address) DO NOTHING RETURNING id, address",
             Args::Rows(rows),
@@ -124,7 +130,7 @@ pub(super) fn total(inserted: &Inserted, totals: &mut Totals) {
 }
 
 /// The kind of the totals of suppressions.
-const KIND: &str = "suppression";
+pub(super) const KIND: &str = "suppression";
 
 /// Appends new entries to the change feed, with the numbers from `first`. Their columns are sent once more, which
 /// costs less than having the database look them up.
@@ -161,7 +167,7 @@ pub(super) async fn announce(
 }
 
 /// The feed's name of an entry of this standing.
-fn kind_of(standing: Standing) -> &'static str {
+pub(super) fn kind_of(standing: Standing) -> &'static str {
     match standing {
         Standing::InForce => row::SUPPRESSED,
         Standing::Quarantined => row::QUARANTINED,
@@ -181,7 +187,7 @@ pub(super) async fn advance(session: &mut Session, n: usize) -> Result<i64, Faul
     Ok(last - n + 1)
 }
 
-fn the_row(rows: &[super::session::Row]) -> Result<&super::session::Row, Fault> {
+pub(super) fn the_row(rows: &[super::session::Row]) -> Result<&super::session::Row, Fault> {
     rows.first()
         .ok_or_else(|| Fault::Passing("the row of the change feed is missing".into()))
 }
@@ -251,44 +257,6 @@ pub(super) async fn remove(
         .await?;
     session.notify(CHANNEL).await?;
     Ok(Some(entry))
-}
-
-/// A page of entries by their numbers.
-pub(super) async fn list(session: &mut Session, filter: &Filter) -> Result<Vec<Suppression>, Fault> {
-    let limit = if filter.limit == 0 {
-        Filter::PAGE
-    } else {
-        filter.limit
-    };
-    let domain = filter
-        .domain
-        .as_deref()
-        .map(|domain| canonical_domain(domain).unwrap_or_else(|| domain.to_ascii_lowercase()));
-    let values = vec![
-        Value::Int(Some(filter.after.map_or(0, |id| id.0))),
-        Value::Text(filter.cause.map(|cause| cause.name().to_owned())),
-        Value::Text(domain.map(|domain| format!("%@{}", literal(&domain)))),
-        Value::Int(filter.since.map(micros)),
-        Value::Int(Some(limit.into())),
-    ];
-    let rows = session
-        .fetch(
-            "SELECT id, address, cause, since, expires, author, reason, event, provider, standing, term FROM suppression
-             WHERE id > $1 AND ($2 IS NULL OR cause = $2) AND ($3 IS NULL OR address LIKE $3 ESCAPE '!')
-                 AND ($4 IS NULL OR since >= $4)
-             ORDER BY id LIMIT $5",
-            Args::Values(values),
-        )
-        .await?;
-    rows.iter().map(row::suppression).collect()
-}
-
-/// A text as a `LIKE` pattern that matches nothing else.
-fn literal(text: &str) -> String {
-    text.replace('!', "!!")
-        .replace('%', "!%")
-        .replace('_', "!_")
-        .replace('\0', "")
 }
 
 pub(super) async fn by_subject(

@@ -71,12 +71,41 @@ fn holds_come_with_the_rule() {
     }
 }
 
+/// A plain "too fast" in anybody's words names none: the lane measures and pauses for a moment.
+#[test]
+fn a_plain_limit_of_nobody_in_particular_names_no_hold() {
+    let rules = rules();
+    for text in [
+        "421 Rate limit reached. Please try again later",
+        "421 4.7.0 Too many connections from 192.0.2.10 in the last minute",
+        "421 4.7.0 mx.example.com Error: too many connections from 192.0.2.10",
+        "451 4.7.1 Ratelimit \"bounce_to\" exceeded",
+        "421 4.7.28 -",
+        "421 4.7.0 -",
+    ] {
+        let verdict = judged(rules, text, Some("example.net"));
+        assert_eq!(
+            (verdict.remedy, verdict.hold),
+            (Remedy::Throttle, None),
+            "{text}: {}",
+            verdict.rule
+        );
+    }
+    let google = judged(rules, "421 4.7.28 -", Some("google"));
+    assert_eq!(google.hold.map(|hold| hold.as_secs() / 60), Some(30));
+}
+
 /// Every cause of the design that a reply can have is known to some rule.
 #[test]
 fn every_cause_has_a_rule() {
     let rules = rules();
     let known: HashSet<Cause> = rules.rules().iter().map(|rule| rule.cause).collect();
-    let beyond_replies = [Cause::Complaint, Cause::AutoReply, Cause::Delayed];
+    let beyond_replies = [
+        Cause::Complaint,
+        Cause::Unsubscribed,
+        Cause::AutoReply,
+        Cause::Delayed,
+    ];
     let missing: Vec<_> = Cause::ALL
         .iter()
         .filter(|c| !known.contains(c) && !beyond_replies.contains(c))

@@ -2,9 +2,11 @@
 //! and without Nixie.
 //!
 //! The goal: at least 95 % of what the provider would take, at most 10 refusals for each 500 messages; other
-//! providers' mail as quick as ever; and a Nixie that is killed in the middle changes nothing of it. Refusals keep to
-//! it (4 to 10); of the limit 91 to 97 % are reached, because the first estimate of a limit is low and takes half a
-//! minute to mend. What is asserted is what is reached, with room for a busy machine: raise it with the law.
+//! providers' mail as quick as ever; and a Nixie that is killed in the middle changes nothing of it. Limits of a rate
+//! are ridden at 96 to 99 %. Five connections come to 93 %: the next attempt begins when the last was heard of, which
+//! takes some hundredths of its second, and so does the number's first search. For each 500 messages there are 5 to
+//! 10 refusals, most of them under way when the first is heard of. What is asserted is what is reached, with room for
+//! a busy machine.
 
 use crate::stage::{SENDER, Stage, message};
 use nixie_lab::need;
@@ -14,8 +16,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// The words of a provider whose rate is exceeded, and a rule for them; and for too many connections. The
-/// shipped rules name holds of half an hour, as large providers want: here the law finds its pauses itself.
+/// The words of a provider whose rate is exceeded, and a rule for them; and for too many connections. (These are
+/// said by Google's servers, for some of whose words shipped rules name holds of half an hour.)
 const LIMIT: &str = "421 4.7.0 Hidden limit reached, come back in a moment";
 const RULES: &str = r#"
 [[rule]]
@@ -42,7 +44,9 @@ struct Scenario {
     messages: usize,
     /// How long the provider itself would need for so many, at its limit.
     ideal: Duration,
-    within: Duration,
+    /// The share of that limit that must be reached, and the refusals that it may cost.
+    share: f64,
+    refusals: u64,
 }
 
 /// A scenario under way: Postfix, Nixie and the provider.
@@ -136,9 +140,13 @@ impl Play {
         let recipient = format!("{name}@small.example");
         let began = Instant::now();
         assert_eq!(self.stage.send(&recipient).code, 250);
-        self.neighbour
-            .wait(Duration::from_secs(30), &recipient, |t| t.has(&recipient))
-            .unwrap();
+        let waited = self
+            .neighbour
+            .wait(Duration::from_secs(30), &recipient, |t| t.has(&recipient));
+        if let Err(error) = waited {
+            self.keep_logs();
+            panic!("{}: {error:#}", self.scenario.name);
+        }
         began.elapsed()
     }
 
@@ -154,7 +162,8 @@ impl Play {
     /// Waits until everything was accepted, and says what it came to.
     fn end(&self) -> Outcome {
         let all = self.scenario.messages as u64;
-        let left = self.scenario.within.saturating_sub(self.began.elapsed());
+        let within = self.scenario.ideal * 2 + seconds(20.0);
+        let left = within.saturating_sub(self.began.elapsed());
         let waited = self.provider.wait(left, "everything", |t| t.accepted >= all);
         let took = self.began.elapsed();
         let tally = self.provider.tally();
@@ -167,11 +176,7 @@ impl Play {
             self.scenario.ideal,
             tally.refusals(),
         ));
-        if let Ok(directory) = std::env::var("NIXIE_TRACE") {
-            let path = |what: &str| format!("{directory}/{}.{what}", self.scenario.name.replace(' ', "-"));
-            std::fs::write(path("nixie"), self.stage.nixie.printed()).unwrap();
-            std::fs::write(path("postfix"), self.stage.postfix.log().text()).unwrap();
-        }
+        self.keep_logs();
         waited.unwrap_or_else(|error| panic!("{}: {error:#}\n{trace}", self.scenario.name));
         for n in 0..self.scenario.messages {
             let recipient = format!("r{n}@{}", self.scenario.domain);
@@ -179,16 +184,38 @@ impl Play {
         }
         Outcome { tally, took, trace }
     }
+
+    /// Keeps what Nixie and Postfix said, for whoever asks for it with a directory in `NIXIE_TRACE`.
+    fn keep_logs(&self) {
+        let Ok(directory) = std::env::var("NIXIE_TRACE") else {
+            return;
+        };
+        let path = |what: &str| format!("{directory}/{}.{what}", self.scenario.name.replace(' ', "-"));
+        std::fs::write(path("nixie"), self.stage.nixie.printed()).unwrap();
+        std::fs::write(path("postfix"), self.stage.postfix.log().text()).unwrap();
+    }
 }
 
 impl Outcome {
-    /// What is reached, with what the run came to where it is not. `goal` is of refusals.
-    fn assert(&self, ideal: Duration, goal: u64) {
-        let share = ideal.as_secs_f64() / self.took.as_secs_f64();
+    /// What must be reached, with what the run came to where it is not.
+    fn assert(&self, scenario: &Scenario) {
+        let share = scenario.ideal.as_secs_f64() / self.took.as_secs_f64();
         let refusals = self.tally.refusals();
-        assert!(refusals <= goal * 2, "{refusals} refusals: {}", self.trace);
-        assert!(share >= 0.8, "{share:.3} of the limit: {}", self.trace);
+        assert!(
+            refusals <= scenario.refusals,
+            "{refusals} refusals: {}",
+            self.trace
+        );
+        assert!(share >= scenario.share, "{share:.3} of the limit: {}", self.trace);
     }
+}
+
+/// Plays a scenario from beginning to end; `meanwhile` is what happens in between.
+fn ride(scenario: Scenario, meanwhile: impl FnOnce(&mut Play)) {
+    let mut play = Play::begin(scenario);
+    play.inject();
+    meanwhile(&mut play);
+    play.end().assert(&play.scenario);
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -227,14 +254,17 @@ fn three_hundred(name: &'static str) -> Scenario {
         domain: "gmail.example",
         messages: 500,
         ideal: seconds(96.0),
-        within: seconds(180.0),
+        share: 0.95,
+        refusals: 12,
     }
 }
 
 /// 300 a minute, 20 at once; and another provider's mail meanwhile.
 fn a_hidden_limit_is_found_and_ridden() {
     let mut play = Play::begin(three_hundred("300 a minute"));
-    let before = (0..10)
+    // No more than an unproved lane may have under way: one that is put off while nobody else sends waits for
+    // Postfix's resolver, which remembers our answer for 30 s if it is asked for nothing else.
+    let before = (0..4)
         .map(|n| play.neighbour_latency(&format!("before{n}")))
         .max();
     play.inject();
@@ -250,7 +280,7 @@ fn a_hidden_limit_is_found_and_ridden() {
         during < Some(before.unwrap() * 3 + seconds(1.5)),
         "{before:?} {during:?}"
     );
-    outcome.assert(play.scenario.ideal, 10);
+    outcome.assert(&play.scenario);
 }
 
 /// The same without Nixie, for as long: what is left of it.
@@ -264,31 +294,35 @@ fn without_nixie_a_hidden_limit_is_a_storm() {
     let postfix = Postfix::launch(setup).unwrap();
     let began = Instant::now();
     inject(&postfix, "gmail.example", 500);
-    // A part of the time is enough to see it; it goes on like this.
     let watched = seconds(60.0);
     let left = watched.saturating_sub(began.elapsed());
     let _ = provider.wait(left, "a minute", |t| t.accepted >= 500);
     let tally = provider.tally();
+    let refusals = tally.refusals();
     say(&format!(
-        "without Nixie: {} of 500 in {watched:.0?}, {} refusals",
-        tally.accepted,
-        tally.refusals()
+        "without Nixie: {} of 500 in {watched:.0?}, {refusals} refusals a minute",
+        tally.accepted
     ));
-    assert!(tally.refusals() > 500, "{} refusals", tally.refusals());
+    // A part of the time is enough to see it: each minute costs a hundred times what the whole costs with Nixie.
+    assert!(
+        tally.accepted <= 320 && refusals > 750,
+        "{} accepted, {refusals} refusals",
+        tally.accepted
+    );
 }
 
 /// One a second.
 fn a_slow_provider_is_ridden_as_well() {
-    let mut play = Play::begin(Scenario {
+    let scenario = Scenario {
         name: "60 a minute",
         script: Script::yahoo().limited(60, 5),
         domain: "yahoo.example",
         messages: 100,
         ideal: seconds(95.0),
-        within: seconds(200.0),
-    });
-    play.inject();
-    play.end().assert(play.scenario.ideal, 10);
+        share: 0.92,
+        refusals: 12,
+    };
+    ride(scenario, |_| ());
 }
 
 /// Five connections, each of which takes its time.
@@ -296,37 +330,36 @@ fn connections_are_kept_within_a_hidden_limit() {
     let mut script = Script::gmail();
     script.max_connections = Some(5);
     script.latency = seconds(1.0);
-    let mut play = Play::begin(Scenario {
+    let scenario = Scenario {
         name: "5 connections",
         script,
         domain: "gmail.example",
         messages: 500,
         ideal: seconds(100.0),
-        within: seconds(180.0),
-    });
-    play.inject();
-    play.end().assert(play.scenario.ideal, 10);
+        share: 0.85,
+        refusals: 10,
+    };
+    ride(scenario, |_| ());
 }
 
 /// 600 a minute, which becomes 300 in the middle.
 fn a_limit_that_halves_is_followed() {
-    let mut play = Play::begin(Scenario {
-        name: "a limit that halves",
+    let scenario = Scenario {
         script: Script::gmail().limited(600, 20),
-        domain: "gmail.example",
         messages: 750,
         ideal: seconds(98.0),
-        within: seconds(220.0),
+        refusals: 15,
+        ..three_hundred("a limit that halves")
+    };
+    ride(scenario, |play| {
+        let provider = &play.provider;
+        let halved = provider.wait(seconds(100.0), "the middle", |t| t.accepted >= 500);
+        say(&format!(
+            "halved after {:.1?}",
+            halved.map(|_| play.began.elapsed())
+        ));
+        provider.change(|script| *script = script.clone().limited(300, 20));
     });
-    play.inject();
-    let halved = play
-        .provider
-        .wait(seconds(100.0), "the middle", |t| t.accepted >= 500)
-        .map(|_| play.began.elapsed());
-    say(&format!("halved after {halved:.1?}"));
-    play.provider
-        .change(|script| *script = script.clone().limited(300, 20));
-    play.end().assert(play.scenario.ideal, 15);
 }
 
 /// Killed in the middle and started again: the same totals, and no burst.
@@ -358,5 +391,5 @@ fn a_kill_in_the_middle_changes_nothing() {
         "{}",
         outcome.trace
     );
-    outcome.assert(play.scenario.ideal, 15);
+    outcome.assert(&play.scenario);
 }

@@ -5,16 +5,25 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod event;
+mod operation;
 mod order;
 mod place;
+mod plan;
+mod privacy;
 mod race;
+mod retention;
 mod server;
 mod stage;
+mod strike;
 mod suppression;
 
 use event::*;
+use operation::*;
 use order::*;
+use privacy::*;
 use race::*;
+use retention::*;
+use strike::*;
 use suppression::*;
 
 /// Each test of the contract over each store.
@@ -52,6 +61,7 @@ contract!(
     suppressions_are_written_once,
     an_expired_suppression_is_replaced,
     adding_keeps_what_is_there,
+    many_replace_what_has_expired,
     lists_are_filtered_and_paged,
     removing_leaves_its_trace,
     positions_and_domains_are_kept,
@@ -67,4 +77,26 @@ contract!(
     who_ordered_what_stays,
     a_lane_is_cleared_and_what_it_was_stays,
     lanes_and_domains_are_in_the_feed,
+    an_operation_is_taken_back_exactly,
+    an_operation_is_told,
+    a_large_operation_is_one_transaction,
+    lists_are_filtered_by_source_stream_and_standing,
+    the_schema_tells_its_steps,
+    what_is_old_goes_and_counts_once_all_the_same,
+    marks_counts_and_changes_go_by_their_time,
+    days_are_made_ahead_and_dropped_whole,
+    a_store_is_held_to_its_key,
+    a_store_in_clear_stays_in_clear,
+    who_is_forgotten_leaves_no_trace,
+    a_hash_stays_where_it_is_asked_for,
+    strikes_add_up_over_days,
+    a_strike_a_day_however_many_tell,
+    a_delivery_clears_and_lifts,
+    what_stands_for_good_survives_deliveries,
+    a_domain_falls_by_three_days,
+    complaints_are_about_their_stream,
+    further_entries_stand_longer,
+    an_incident_quarantines_and_lets_go,
+    a_late_report_tells_of_its_incident,
+    time_settles_the_rest,
 );

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use nixie::engine::decide::{self, Decision, Known, Policy, Record};
+use nixie::engine::suppression::guard::Guard;
 use nixie::engine::suppression::{NewSuppression, Subject};
 use nixie::engine::throttle::{LaneKey, Limits};
 use nixie::engine::verdict::{Cause, Verdict};
@@ -10,17 +11,27 @@ use nixie::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
 use nixie::mail::reply::Reply;
 use nixie::store::Store;
 use nixie::store::contract::{Batch, Change, ChangeKind, Committed, Position};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 
-pub const POLICY: Policy = Policy {
-    local_part: LocalPart::Fold,
+pub static POLICY: LazyLock<Policy> = LazyLock::new(|| Policy {
     limits: Limits {
         default_hold: Duration::from_secs(60),
         max_hold: Duration::from_secs(3600),
     },
-};
+    guard: Guard {
+        enabled: false,
+        ..Guard::default()
+    },
+    ..Policy::default()
+});
+
+/// The same with the incident guard, as the daemon has it.
+pub static GUARDED: LazyLock<Policy> = LazyLock::new(|| Policy {
+    guard: Guard::default(),
+    ..POLICY.clone()
+});
 
 /// A store of its own for one test; it can be opened any number of times.
 pub struct Stage {
@@ -135,6 +146,19 @@ impl Telling {
         telling
     }
 
+    /// A failure of another cause.
+    pub fn for_cause(mut self, cause: Cause) -> Self {
+        self.cause = cause;
+        self
+    }
+
+    /// The recipient's own report of abuse, about mail in this stream.
+    pub fn complaint(self) -> Self {
+        let mut telling = self.with(|event| event.outcome = Outcome::Complaint);
+        telling.cause = Cause::Complaint;
+        telling
+    }
+
     /// The same failure as a report that came by LMTP.
     pub fn reported(self, own: bool) -> Self {
         let mut telling = self.with(|event| {
@@ -150,7 +174,7 @@ impl Telling {
     }
 
     pub fn record(self) -> Record {
-        let permanent = self.event.outcome == Outcome::Failed;
+        let permanent = matches!(self.event.outcome, Outcome::Failed | Outcome::Complaint);
         let verdict = Verdict {
             cause: self.cause,
             sub_cause: None,
@@ -183,6 +207,11 @@ pub fn batch(tellings: impl IntoIterator<Item = Telling>) -> Batch {
 
 /// What the daemon decides on the batch, a second after the last event.
 pub fn decided(batch: &Batch) -> impl Fn(&Known) -> Decision + Send + Sync {
+    decided_by(batch, &POLICY)
+}
+
+/// The same by another policy.
+pub fn decided_by(batch: &Batch, policy: &'static Policy) -> impl Fn(&Known) -> Decision + Send + Sync {
     let records = batch.records.clone();
     let now = records
         .iter()
@@ -191,12 +220,17 @@ pub fn decided(batch: &Batch) -> impl Fn(&Known) -> Decision + Send + Sync {
         .unwrap_or_default();
     move |known| {
         let now = now.saturating_add(SignedDuration::from_secs(1)).unwrap();
-        decide::decide(&records, known, POLICY, &|_| None, now)
+        decide::decide(&records, known, policy, &|_| None, &|_| None, now)
     }
 }
 
 pub async fn commit(store: &Store, batch: &Batch) -> Committed {
     store.commit(batch, decided(batch)).await.unwrap()
+}
+
+/// The same with the incident guard.
+pub async fn commit_guarded(store: &Store, batch: &Batch) -> Committed {
+    store.commit(batch, decided_by(batch, &GUARDED)).await.unwrap()
 }
 
 pub async fn outcome(store: &Store, name: &str) -> u64 {

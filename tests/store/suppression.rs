@@ -2,8 +2,9 @@
 
 use crate::stage::*;
 use nixie::engine::decide::{Decision, Known};
-use nixie::engine::suppression::{NewSuppression, Standing};
+use nixie::engine::suppression::{NewSuppression, Standing, Subject, SuppressionId};
 use nixie::engine::verdict::Cause;
+use nixie::mail::address::AddressKey;
 use nixie::store::contract::{Batch, ChangeKind, Filter};
 
 pub async fn suppressions_are_written_once(stage: Stage) {
@@ -113,13 +114,106 @@ pub async fn adding_keeps_what_is_there(stage: Stage) {
     };
     assert_eq!(cause("user7@example.org").await, Cause::Complaint);
     assert_eq!(cause("user8@example.org").await, Cause::UserUnknown);
-    assert_eq!(store.feed_position().await.unwrap(), 10_050);
+    // The many are one change, which names their numbers.
+    let changes = store.changes_since(0, 10).await.unwrap();
+    let [one, many] = changes.as_slice() else {
+        panic!("{changes:?}")
+    };
+    let ChangeKind::Bulk { first, last } = many.kind else {
+        panic!("{many:?}")
+    };
+    assert_eq!((one.sequence, many.sequence), (1, 2));
+    assert_eq!(
+        (many.author.as_str(), many.reason.as_str()),
+        ("cli alice", "said so")
+    );
+    let mut count = 0;
+    let before = Some(SuppressionId(first.0 - 1));
+    let read = store.load(before, Some(last), |_| count += 1).await.unwrap();
+    assert_eq!((count, read), (10_049, Some(last)));
+    assert_eq!(store.load(read, Some(last), |_| ()).await.unwrap(), None);
     let totals = store.totals().await.unwrap();
     assert_eq!(
         totals.suppressions,
         [(Cause::Complaint, 1), (Cause::UserUnknown, 10_049)]
     );
     assert_eq!(store.add(&[], at(3)).await.unwrap().added, 0);
+}
+
+/// What a page of many shows is what a list shows, whatever the text; and what has expired is replaced among many.
+pub async fn many_replace_what_has_expired(stage: Stage) {
+    let store = stage.open().await;
+    let hour = jiff::Timestamp::from_second(1_700_002_800).unwrap();
+    let expiring = |name: &str| NewSuppression {
+        expires: Some(hour),
+        standing: Standing::Quarantined,
+        ..entry(name, Cause::MailboxFull)
+    };
+    let odd = Subject::address(AddressKey::from_stored("o\\d\td@example.org"));
+    let odd = NewSuppression::new(odd, Cause::Complaint, at(0));
+    let few = [
+        expiring("user1@example.org"),
+        expiring("user2000@example.org"),
+        odd,
+    ];
+    store.add(&few, at(0)).await.unwrap();
+    let mut many: Vec<_> = (0..1_500)
+        .map(|n| entry(&format!("user{n}@example.org"), Cause::UserUnknown))
+        .collect();
+    many[3].subject = Subject::domain("example.com").in_stream(Some("news"));
+    many[4].subject = Subject::pattern("*@*.example.net");
+    let early = store.add(&many, at(0)).await.unwrap();
+    assert_eq!((early.added, early.kept), (1_499, 1));
+    let late = store.add(&many, hour).await.unwrap();
+    assert_eq!((late.added, late.kept), (1, 1_499));
+    let totals = store.totals().await.unwrap().suppressions;
+    let expected = [
+        (Cause::Complaint, 1),
+        (Cause::MailboxFull, 1),
+        (Cause::UserUnknown, 1_500),
+    ];
+    assert_eq!(totals, expected);
+
+    let (mut shown, mut reached) = (Vec::new(), None);
+    loop {
+        reached = store
+            .load(reached, None, |e| {
+                shown.push((e.id, e.subject.to_owned(), e.cause, e.standing, e.expires));
+            })
+            .await
+            .unwrap();
+        if reached.is_none() {
+            break;
+        }
+    }
+    let filter = Filter {
+        limit: 10_000,
+        ..Filter::default()
+    };
+    let listed = store.suppressions(&filter).await.unwrap();
+    let listed: Vec<_> = listed
+        .into_iter()
+        .map(|s| {
+            (
+                s.id,
+                s.entry.subject.to_string(),
+                s.entry.cause,
+                s.entry.standing,
+                s.entry.expires,
+            )
+        })
+        .collect();
+    assert_eq!(shown.len(), 1_502);
+    assert_eq!(shown, listed);
+    let subjects = [
+        Subject::pattern("*@*.example.net"),
+        about("user1@example.org"),
+        about("nobody@example.org"),
+    ];
+    let mut found: Vec<_> = store.suppressions_of(&subjects).await.unwrap();
+    found.sort_by_key(|s| s.id);
+    let found: Vec<_> = found.into_iter().map(|s| s.entry.subject).collect();
+    assert_eq!(found, subjects[..2]);
 }
 
 pub async fn lists_are_filtered_and_paged(stage: Stage) {

@@ -129,7 +129,7 @@ fn explanation(said: &Explanation<'_>, bench: &Bench) -> Value {
         "remedy": verdict.remedy.name(),
         "hold_seconds": verdict.hold.map(|hold| hold.as_secs()),
         "lane": lane,
-        "nixie": words::action(verdict, bench.policy.limits, &lane),
+        "nixie": words::action(verdict, &bench.policy, &lane),
         "advice": verdict.advice.as_deref().unwrap_or_else(|| words::advice(verdict.cause, sub_cause)),
         "link": followed.and_then(|rule| rule.link.as_deref()),
         "rule": Some(&*verdict.rule).filter(|&rule| rule != "none"),

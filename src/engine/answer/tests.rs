@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::gate::Deferred;
+use crate::engine::memory::Entry;
 use crate::engine::suppression::SuppressionId;
 use crate::engine::throttle::{Lane, LaneKey, Signal};
 use crate::engine::verdict::Cause;
@@ -25,6 +26,7 @@ fn memory() -> Memory {
                 cause: Cause::UserUnknown,
                 since: now(),
                 expires: None,
+                standing: Standing::InForce,
             },
         );
     }
@@ -73,6 +75,40 @@ fn the_policy_refuses_the_suppressed_at_rcpt_in_any_spelling() {
     ] {
         assert_eq!(action("RCPT", spelling, &settings), reject(), "{spelling}");
     }
+}
+
+/// Behind a veil memory knows hashes only; the allow list and patterns meet the address itself.
+#[test]
+fn the_hidden_are_found_by_those_who_have_the_key() {
+    let veil = Veil::new(&secrecy::SecretSlice::from(vec![9; 32])).unwrap();
+    let clear = Address::parse("dead@example.org").unwrap();
+    let memory = open_memory();
+    let entry = Entry {
+        id: SuppressionId(7),
+        cause: Cause::Complaint,
+        since: now(),
+        expires: None,
+        standing: Standing::InForce,
+    };
+    memory.suppress(&veil.key(&clear, LocalPart::Fold).into(), &entry);
+    memory.suppress(
+        &crate::engine::suppression::Subject::pattern("test-*@shop.example"),
+        &entry,
+    );
+    let asked = |recipient: &str, veil: &Veil, allow: &[&str]| {
+        let settings = Settings {
+            veil: veil.clone(),
+            allow: AllowList::new(allow.iter().copied()),
+            ..Settings::default()
+        };
+        let (finding, _) = look_up(&memory, Map::Suppressed, recipient, "", &settings, now());
+        finding != Finding::Nothing
+    };
+    assert!(asked("Dead@Example.org", &veil, &[]));
+    assert!(asked("test-1@shop.example", &veil, &[]));
+    assert!(!asked("alive@example.org", &veil, &[]));
+    assert!(!asked("dead@example.org", &Veil::default(), &[]));
+    assert!(!asked("dead@example.org", &veil, &["dead@*"]));
 }
 
 /// A memory in which nothing is held.
@@ -231,6 +267,7 @@ fn before_memory_is_loaded_mail_passes_or_waits_as_configured() {
             cause: Cause::UserUnknown,
             since: now(),
             expires: None,
+            standing: Standing::InForce,
         },
     );
     let request = policy::Request {

@@ -1,7 +1,9 @@
 //! What judgement means, in sentences for people: causes, kinds of causes, scopes, and what comes of them.
 
-use crate::engine::throttle::{Kind, Limits};
+use crate::engine::decide::Policy;
+use crate::engine::throttle::Kind;
 use crate::engine::verdict::{Cause, Remedy, Scope, Verdict};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// What a cause means.
@@ -88,15 +90,13 @@ pub fn fault(scope: Scope) -> &'static str {
 
 /// What Nixie does on such a failure, when it comes from a real delivery.
 #[must_use]
-pub fn action(verdict: &Verdict, limits: Limits, lane: &str) -> String {
+pub fn action(verdict: &Verdict, policy: &Policy, lane: &str) -> String {
+    let limits = policy.limits;
+    let strikes = matches!(verdict.remedy, Remedy::Suppress | Remedy::SuppressIfRepeated);
     match (verdict.remedy, verdict.scope) {
-        (Remedy::Suppress, Scope::Recipient) => {
-            "Suppresses the address at once, if the failure is proven: by our own \
-            MTA's log, or by a bounce about a message that was seen to leave for it."
-                .to_owned()
-        }
+        (_, Scope::Recipient | Scope::Domain) if strikes => suppression(verdict, policy),
         (Remedy::Suppress | Remedy::SuppressIfRepeated, _) => {
-            "Suppresses nobody for this once: it is kept as evidence against the address.".to_owned()
+            "Nothing: only a recipient's or a domain's own fault suppresses.".to_owned()
         }
         (Remedy::Throttle, _) if !verdict.permanent => {
             let named = verdict.hold.map(|hold| hold.min(limits.max_hold));
@@ -134,6 +134,48 @@ pub fn action(verdict: &Verdict, limits: Limits, lane: &str) -> String {
         }
         (Remedy::Throttle | Remedy::Retry | Remedy::None, _) => "Nothing. Suppresses nobody.".to_owned(),
     }
+}
+
+/// Whom a fault of a recipient or a domain suppresses, and when.
+fn suppression(verdict: &Verdict, policy: &Policy) -> String {
+    if !verdict.permanent {
+        return "Nothing: Postfix tries again by itself. Suppresses nobody.".to_owned();
+    }
+    let Some(term) = policy.terms.of(verdict.cause) else {
+        return "Nothing. Suppresses nobody.".to_owned();
+    };
+    let mut text = match term.needed(verdict.remedy != Remedy::Suppress) {
+        1 => "Suppresses the address at once".to_owned(),
+        n => {
+            let apart = match term.gap {
+                gap if gap.is_zero() => String::new(),
+                gap => format!(", at least {} apart", span(gap.unsigned_abs())),
+            };
+            let window = span(term.window.unsigned_abs());
+            format!(
+                "A strike against the address: {n} of them, on {n} days within {window}{apart}, suppress it"
+            )
+        }
+    };
+    text.push_str(
+        ", if the failure is proven: by our own MTA's log, or by a bounce about a message that was seen to leave for \
+         it; and not while its provider refuses far more recipients than ever.",
+    );
+    if verdict.cause == Cause::DomainNotFound {
+        let n = policy.terms.domain().strikes;
+        let _ = write!(
+            text,
+            " {n}, on {n} days, from whatever addresses, suppress the whole domain."
+        );
+    }
+    text.push_str(&match term.expiry.map(|expiry| span(expiry.unsigned_abs())) {
+        Some(expiry) if term.doubling => {
+            format!(" For {expiry}, and twice as long each time; a delivery lifts it.")
+        }
+        Some(expiry) => format!(" For {expiry}; a delivery lifts it."),
+        None => " Until somebody lifts it.".to_owned(),
+    });
+    text
 }
 
 /// What is left for the operator to do, where the rule says nothing of its own.
@@ -194,11 +236,12 @@ pub fn advice(cause: Cause, sub_cause: Option<&str>) -> &'static str {
     })
 }
 
-/// A time in words: `30 minutes`, `4 hours`, `90 seconds`.
+/// A time in words: `30 minutes`, `24 hours`, `30 days`, `90 seconds`.
 #[must_use]
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (count, unit) = match seconds {
+        s if s > 86_400 && s % 86_400 == 0 => (s / 86_400, "day"),
         s if s >= 3600 && s % 3600 == 0 => (s / 3600, "hour"),
         s if s >= 60 && s % 60 == 0 => (s / 60, "minute"),
         s => (s, "second"),
@@ -249,6 +292,8 @@ mod tests {
             (1800, "30 minutes"),
             (3600, "1 hour"),
             (5400, "90 minutes"),
+            (86_400, "24 hours"),
+            (172_800, "2 days"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), words);
         }

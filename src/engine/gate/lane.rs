@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub const FIRST_WINDOW: f64 = 5.0;
 /// Each delivery without a signal widens the window by so much: who has delivered n messages can be refused
 /// n / 8 + 5 times before the first refusal is heard of.
-const WIDENING: f64 = 0.125;
+pub const WIDENING: f64 = 0.125;
 /// No window is wider: about what Postfix keeps active.
 const WIDEST: f64 = 20_000.0;
 /// What is under way is forgotten after so many seconds without a word.
@@ -42,6 +42,8 @@ const GRANT_SECONDS: f64 = 1.0;
 pub(super) struct Way {
     pub key: LaneKey,
     pub lane: Option<Lane>,
+    /// What passed before anything was learned; for the first signal.
+    pub unlimited: Option<Box<Lane>>,
     pub plan: Plan,
     grant: Grant,
     fresh_until: Timestamp,
@@ -85,6 +87,7 @@ impl Way {
         let mut way = Self {
             key,
             lane: None,
+            unlimited: None,
             bucket: Bucket::new(&grant.permit, now),
             grant,
             plan,
@@ -122,6 +125,7 @@ impl Way {
             self.window = FIRST_WINDOW;
         }
         self.lane = Some(lane);
+        self.unlimited = None;
         self.renew(now);
     }
 

@@ -85,8 +85,20 @@ impl Streams {
     /// The name of a stream.
     #[must_use]
     pub fn name(&self, stream: Stream) -> String {
+        self.name_of(stream).to_owned()
+    }
+
+    /// As [`Streams::name`], for who only looks.
+    #[must_use]
+    pub fn name_of(&self, stream: Stream) -> &str {
         let kind = self.kinds.get(usize::from(stream));
-        kind.map_or_else(|| DEFAULT.to_owned(), |kind| kind.name.clone())
+        kind.map_or(DEFAULT, |kind| kind.name.as_str())
+    }
+
+    /// Whether any are told apart.
+    #[must_use]
+    pub fn is_told_apart(&self) -> bool {
+        self.kinds.len() > 1
     }
 
     /// Each with its number.
@@ -97,7 +109,8 @@ impl Streams {
 
 /// Whether a pattern with `*` matches all of a text: greedy from the left, each part at its first place
 /// after the one before, which finds a match if there is one.
-fn matches(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else {

@@ -1,6 +1,7 @@
 //! Who decides when the next attempt is made: the throttle, or what others do.
 
 use super::provider::Answer;
+use crate::engine::gate::{FIRST_WINDOW, WIDENING};
 use crate::engine::throttle::plan::{Plan, grant};
 use crate::engine::throttle::{Bucket, Kind, Lane, Limits, Permit, Signal, later};
 use jiff::Timestamp;
@@ -80,6 +81,8 @@ pub(super) struct Sender {
     bucket: Bucket,
     permit: Permit,
     until: Timestamp,
+    /// How many attempts may be under way while it is open.
+    window: f64,
     /// Of the others: nothing before; and the pace, a second.
     held: f64,
     usual: f64,
@@ -105,6 +108,7 @@ impl Sender {
             bucket: Bucket::new(&Permit::Open, epoch),
             permit: Permit::Open,
             until: Timestamp::MAX,
+            window: FIRST_WINDOW,
             held: 0.0,
             usual,
             pace: usual,
@@ -121,6 +125,14 @@ impl Sender {
             }
             (Policy::Nixie, Permit::Held { .. } | Permit::Paused) => 0,
             _ => self.connections,
+        }
+    }
+
+    /// How many attempts may be under way, unheard of, at a time: an open lane at the gate has few.
+    pub(super) fn window(&self) -> u32 {
+        match (self.policy, self.permit) {
+            (Policy::Nixie, Permit::Open) => self.window as u32,
+            _ => u32::MAX,
         }
     }
 
@@ -180,11 +192,15 @@ impl Sender {
 
     fn tell(&mut self, now: Timestamp, message: u64, answer: Answer) {
         let kind = match answer {
-            Answer::Taken => return drop(self.lane.delivered(now, 1)),
+            Answer::Taken => {
+                self.window += WIDENING;
+                return drop(self.lane.delivered(now, 1));
+            }
             Answer::Later | Answer::Broken => return drop(self.lane.answered(now, 1)),
             Answer::TooFast => Kind::Rate,
             Answer::TooMany => Kind::Concurrency,
         };
+        self.window = FIRST_WINDOW;
         let signal = Signal {
             rule: String::new(),
             reply: String::new(),

@@ -54,6 +54,8 @@ pub struct World {
     refusals: HashMap<u64, u32>,
     /// Connections that are open.
     open: u32,
+    /// Attempts that were not heard of yet.
+    unheard: u32,
     wake: u64,
 }
 
@@ -80,6 +82,7 @@ impl World {
             again: VecDeque::new(),
             refusals: HashMap::new(),
             open: 0,
+            unheard: 0,
             wake: u64::MAX,
         }
     }
@@ -129,7 +132,9 @@ impl World {
 
     /// Sends what may be sent now.
     fn send(&mut self) {
-        while self.open < self.sender.connections().max(u32::from(self.may_wake())) {
+        while self.open < self.sender.connections().max(u32::from(self.may_wake()))
+            && self.unheard < self.sender.window()
+        {
             let fresh = self.begun + 1;
             let fresh_at = fresh as f64 / self.arrivals;
             if self.again.is_empty() && fresh_at > self.now {
@@ -143,6 +148,7 @@ impl World {
                 fresh
             });
             self.open += 1;
+            self.unheard += 1;
             let reached = self.now + self.chance.within(QUICK.0, QUICK.1);
             let room = self.provider.connect();
             self.at(reached, What::Reach { message, room });
@@ -174,6 +180,7 @@ impl World {
     }
 
     fn log(&mut self, message: u64, answer: Answer) {
+        self.unheard -= 1;
         self.sender.hear(self.now, message, answer);
         match answer {
             Answer::Taken => {

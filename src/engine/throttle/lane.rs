@@ -144,7 +144,11 @@ impl Lane {
     pub fn state_at(&self, now: Timestamp) -> State {
         match self.state {
             State::Held { until } if until <= now => State::Recovering {
-                rate: self.law.rate().map_or(1.0, |rate| rate.min(RECOVERING_RATE)),
+                rate: self
+                    .law
+                    .rate()
+                    .unwrap_or_else(|| self.law.first_rate())
+                    .min(RECOVERING_RATE),
             },
             state => state,
         }

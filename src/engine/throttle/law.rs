@@ -10,6 +10,13 @@
 //! what was lost in our own pauses is reckoned with. AIMD, which knows only "too fast", must saw
 //! between two thirds of a limit and the whole of it; a measured limit can be ridden at 98 %.
 //!
+//! # The beginning
+//! The first refusal finds an open lane that passed a burst, or a rate kept up for a minute. The latter is the
+//! estimate. The former is spread over a few seconds, and from there the search doubles every three: from 1 a second
+//! it would take so long to reach most limits that the allowance overflowed meanwhile, which is lost, and leaves
+//! the estimate low for as long as patience lasts. The second refusal then measures what passed since the first
+//! (`law/search.rs`). A search that began too high is soon over, and begins again at what little was measured.
+//!
 //! # Down
 //! A refusal while riding: the estimate becomes what was measured, at most by half and at least by 3 %. If
 //! refusals are rarer than is allowed anyway, the estimate hardly moves: when the limit really fell,
@@ -56,12 +63,14 @@
 //!
 //! Nothing here fails. Rates are messages a second, spans seconds; time that goes backwards counts as none.
 
+mod search;
 mod step;
 
 use super::connection::Connections;
 use super::signal::Kind;
 use super::{later, seconds};
 use jiff::Timestamp;
+use search::Lately;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use step::Step;
@@ -88,8 +97,6 @@ const PLENTY: f64 = 300.0;
 const MOVING: f64 = 1.02;
 /// By how much an estimate creeps up with each probe that did not find it too low.
 const CREEP: f64 = 0.01;
-/// The rate at which an unknown limit is sought first, a second.
-const FIRST_RATE: f64 = 1.0;
 /// How long an estimate is left alone, in seconds: at first, and at most while probes are cheap.
 const FIRST_PATIENCE: f64 = 20.0;
 const MOST_PATIENCE: f64 = 700.0;
@@ -110,7 +117,7 @@ const LONG_HOLD: f64 = 60.0;
 const PAUSE_SECONDS: f64 = 0.5;
 const PAUSE_MESSAGES: f64 = 1.5;
 /// The pause while no limit is known, in seconds.
-const UNKNOWN_PAUSE: f64 = 2.0;
+const UNKNOWN_PAUSE: f64 = 1.0;
 /// A pause outlasts the latest answer that was seen by so much; what was seen fades with each pause.
 const LAG_PAUSE: f64 = 1.25;
 const LAG_FADES: f64 = 0.97;
@@ -127,6 +134,10 @@ pub struct Law {
     /// The connections.
     pub connections: Connections,
     rate: Option<f64>,
+    /// What passed lately while the lane was open, and the rate at which the search for its limit begins, a second;
+    /// 0 is not known.
+    lately: Option<Lately>,
+    start: f64,
     /// The estimate of the hidden limit, a second.
     limit: Option<f64>,
     /// The last estimate that held.
@@ -216,6 +227,9 @@ impl Law {
             step.passed += f64::from(n);
             step.delivered += f64::from(delivered);
         }
+        if self.rate.is_none() {
+            self.lately = Some(Lately::passed(self.lately, at, n));
+        }
         self.count(n, delivered);
         self.connections.delivered(at, delivered);
     }
@@ -282,10 +296,12 @@ impl Law {
         }
         self.signalled = Some(at);
         self.delivered = 0;
+        let lately = self.lately.take();
         if !repeat {
             let limit = match (kind, self.limit, self.phase) {
                 (Kind::Reputation, ..) => self.discredited(),
                 (_, Some(limit), _) if from_open => Some(self.surprised(limit)),
+                (_, None, _) if from_open => self.begun(lately, hold, at),
                 (_, None, _) | (_, _, Phase::Seeking) => self.sought(at),
                 (_, Some(limit), Phase::Riding { .. }) if hold >= LONG_HOLD => {
                     Some(self.forbidden(limit, hold, at))
@@ -324,7 +340,11 @@ impl Law {
     pub(super) fn recovered(&mut self, at: Timestamp, repeats: u32) {
         self.step = None;
         self.last = None;
-        self.paused += self.held.take().map_or(0.0, |held| seconds(held, at));
+        let held = self.held.take();
+        self.paused += held.map_or(0.0, |held| seconds(held, at));
+        if let (Some(mark), Some(held), true) = (self.mark, held, repeats > 0) {
+            self.slower(seconds(mark.at, held));
+        }
         if repeats >= 2 {
             self.begin_cycle(at);
         }
@@ -342,7 +362,7 @@ impl Law {
             }
             None => {
                 self.phase = Phase::Seeking;
-                self.rate = Some(FIRST_RATE);
+                self.rate = Some(self.first_rate());
             }
         }
     }
@@ -419,22 +439,6 @@ impl Law {
         let last = self.last.unwrap_or(Step { passed: 0.0, ..step });
         let (span, passed) = (seconds(last.at, at), last.passed + step.passed);
         (span > 0.0 && passed >= 3.0).then(|| passed / span)
-    }
-
-    /// A refusal while an unknown limit was sought.
-    fn sought(&mut self, at: Timestamp) -> Option<f64> {
-        let recent = self.recent(at);
-        let measured = self.measured(at).map(|(most, _)| most);
-        self.patience = FIRST_PATIENCE;
-        self.good = recent.unwrap_or(0.0);
-        match (measured, recent) {
-            // While the rate rose from little, the allowance was full and gave out less than it could: too low by
-            // what overflowed. What passed lately drew on what had been saved: too high. The truth is between the
-            // two; and too high is found out exactly by the next refusal, too low only by a long wait.
-            (Some(most), Some(recent)) if most < recent => Some((most * recent).sqrt()),
-            (Some(_), Some(recent)) => Some(recent),
-            (most, recent) => most.or(recent),
-        }
     }
 
     /// A refusal in a lane that was open although a limit had been known.

@@ -3,7 +3,7 @@
 
 use super::Format;
 use super::block;
-use super::label::value;
+use super::label::{has, value};
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -11,11 +11,11 @@ use crate::mail::letter::Letter;
 pub const FORMAT: Format = Format {
     name: "barracuda",
     tell: |letter| {
-        letter
-            .subject()
-            .contains("message you sent blocked by our bulk email filter")
-            || (letter.words().trim_start().starts_with("Your message to:")
-                && letter.says("was blocked by our"))
+        has(
+            letter.subject(),
+            "message you sent blocked by our bulk email filter",
+        ) || (letter.words().trim_start().starts_with("Your message to:")
+            && letter.says("was blocked by our"))
     },
     read,
 };

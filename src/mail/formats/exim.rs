@@ -84,14 +84,16 @@ fn announced(words: &str) -> Option<usize> {
     let mut previous = "";
     for line in words.split_inclusive('\n') {
         at += line.len();
-        let text = line.trim();
-        if text.ends_with(':') {
-            let ends = |tail: &&str| text.ends_with(*tail) || runs_over(previous, text, tail);
-            if ANNOUNCEMENTS.iter().any(ends) {
+        // Most lines are ruled out by their last octet.
+        let last = line.trim_ascii_end().bytes().next_back();
+        if last.is_some_and(|b| b == b':' || b == b'\x0b' || !b.is_ascii()) {
+            let text = line.trim();
+            let ends = |tail: &&str| text.ends_with(*tail) || runs_over(previous.trim(), text, tail);
+            if text.ends_with(':') && ANNOUNCEMENTS.iter().any(ends) {
                 return Some(at);
             }
         }
-        previous = text;
+        previous = line;
     }
     None
 }

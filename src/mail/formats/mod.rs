@@ -142,10 +142,21 @@ pub const FORMATS: &[Format] = &[
 /// Reads a message in the first format that finds a recipient in it.
 #[must_use]
 pub fn read(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
+    first_of(FORMATS, letter)
+}
+
+/// As [`read`], but for what the last reader ([`generic`]) finds: that is likely, not certain.
+#[must_use]
+pub fn read_surely(letter: &Letter<'_>) -> Option<(&'static str, Report)> {
+    let sure = FORMATS.split_last().map_or(FORMATS, |(_, sure)| sure);
+    first_of(sure, letter)
+}
+
+fn first_of(formats: &[Format], letter: &Letter<'_>) -> Option<(&'static str, Report)> {
     if is_talk(letter) {
         return None;
     }
-    FORMATS
+    formats
         .iter()
         .filter(|format| (format.tell)(letter))
         .find_map(|format| {

@@ -3,17 +3,14 @@
 
 use super::Format;
 use super::block;
-use super::label::{has, head};
+use super::label::has;
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::letter::Letter;
 
 /// The format.
 pub const FORMAT: Format = Format {
     name: "opensmtpd",
-    tell: |letter| {
-        let words = letter.words();
-        has(head(words, 200), "This is the MAILER-DAEMON, please DO NOT REPLY")
-    },
+    tell: |letter| letter.says_early(200, "This is the MAILER-DAEMON, please DO NOT REPLY"),
     read,
 };
 

@@ -9,6 +9,8 @@ use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Recipient};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::EnhancedStatus;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// A recipient whose mail is late, with what was said of it.
 pub(super) fn delayed(address: Address, said: &str) -> Recipient {
@@ -109,7 +111,8 @@ pub fn peel(text: &str) -> Option<String> {
 
 /// `Error transferring to mx.x.test; SMTP Protocol Returned a Permanent Error 550 5.1.1 no`.
 fn domino(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("SMTP Protocol Returned a ")?;
+    static FRAME: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("SMTP Protocol Returned a "));
+    let rest = &text[FRAME.find(text.as_bytes())? + FRAME.needle().len()..];
     let reply = rest
         .trim_start_matches("Permanent Error")
         .trim_start_matches("Transient Error");
@@ -142,7 +145,9 @@ pub fn peel_recipient(recipient: &mut Recipient) {
     let Some(diagnostic) = recipient.diagnostic.as_mut() else {
         return;
     };
-    if let Some(error) = smtp_error(&diagnostic.text).filter(|_| diagnostic.text.starts_with("SMTP error")) {
+    if diagnostic.text.starts_with("SMTP error")
+        && let Some(error) = smtp_error(&diagnostic.text)
+    {
         let (text, command) = (error.reply.to_owned(), error.command.map(str::to_owned));
         recipient.remote_mta = recipient.remote_mta.take().or(error.host);
         recipient.command = recipient.command.take().or(command);

@@ -26,14 +26,14 @@ pub const FORMAT: Format = Format {
             "ui-dsn",
         ];
         letter.is_from_daemon()
-            && (letter.has("X-UI-Out-Filterresults")
-                || SENDERS.iter().any(|name| letter.sender().contains(name)))
             && letter.says_any(&[
                 "created automatically by ",
                 "automatisch ",
                 "could not be delivered",
                 "SMTP error from remote",
             ])
+            && (letter.has("X-UI-Out-Filterresults")
+                || SENDERS.iter().any(|name| letter.sender().contains(name)))
     },
     read,
 };

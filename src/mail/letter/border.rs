@@ -8,7 +8,7 @@ pub(super) fn border(text: &str) -> Option<(usize, usize)> {
         let end = memchr::memchr(b'\n', &text.as_bytes()[at..]);
         let next = end.map_or(text.len(), |length| at + length + 1);
         let line = &text[at..next];
-        if announces(line) {
+        if may_announce(line) && announces(line) {
             let gap = text[next..].len() - text[next..].trim_start_matches(['\n', ' ', '\t']).len();
             return Some((at, next + gap));
         }
@@ -21,6 +21,12 @@ pub(super) fn border(text: &str) -> Option<(usize, usize)> {
         at = next;
     }
     None
+}
+
+/// Whether a line may be a rule, by its first octet that is no blank.
+fn may_announce(line: &str) -> bool {
+    let first = line.bytes().find(|b| !b.is_ascii_whitespace());
+    first.is_some_and(|b| b"-=*_+#\x0b".contains(&b) || !b.is_ascii())
 }
 
 /// Whether a line announces the returned mail: a rule of dashes or the like around such words.

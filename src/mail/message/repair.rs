@@ -40,7 +40,9 @@ pub(super) fn readable(raw: &[u8]) -> &[u8] {
 /// What stands in front of one occurrence too many of a word, whatever its case. The word is given around its
 /// rarest letter.
 fn before<'a>(raw: &'a [u8], (head, rare, tail): (&[u8], u8, &[u8]), most: usize) -> &'a [u8] {
-    if letters(raw, rare, tail[0]) <= most {
+    // That many do not fit, or hardly any stand there.
+    let length = head.len() + 1 + tail.len();
+    if raw.len() <= most * length || letters(raw, rare, tail[0]) <= most {
         return raw;
     }
     let is =

@@ -56,7 +56,7 @@ impl Returned {
                 slot.get_or_insert_with(|| unfolded(content).into_owned());
             };
             if is("Received") {
-                found.hops.push(Hop::parse(&unfolded(content)));
+                found.hops.push(Hop::of_field(content));
             } else if is("Message-ID") {
                 first(&mut found.message_id);
             } else if is("Return-Path") {

@@ -16,13 +16,16 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     if let [recipient] = &mut *report.recipients {
         recipient.doubtful |= is_contradicted(recipient, letter);
     }
-    if !report.recipients.is_empty() && !report.recipients.iter().any(has_gap) {
-        return;
-    }
-    if !report.recipients.is_empty() && !report.recipients.iter().any(lacks_more) && !tells_commands(letter) {
-        return;
-    }
-    let Some((format, told)) = formats::read(letter) else {
+    let lacks_command = |report: &Report| report.recipients.iter().any(|r| r.command.is_none());
+    let told = if report.recipients.is_empty() || report.recipients.iter().any(lacks_more) {
+        formats::read(letter)
+    } else if lacks_command(report) && tells_commands(letter) {
+        // The last reader tells no command, and no reason where there is one.
+        formats::read_surely(letter)
+    } else {
+        None
+    };
+    let Some((format, told)) = told else {
         return;
     };
     report.recipients.retain(|r| r.final_recipient.is_some());
@@ -30,10 +33,10 @@ pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
         report.recipients = told.recipients;
         return;
     }
-    let index = by_address(&told.recipients);
+    let told_of = by_address(&told.recipients);
     let alone = report.recipients.len() == 1 && told.recipients.len() == 1;
     for recipient in report.recipients.iter_mut().filter(|r| has_gap(r)) {
-        let same = keys(recipient).find_map(|key| index.get(&key).copied());
+        let same = keys(recipient).find_map(|key| told_of(&key));
         let Some(other) = same.or(alone.then_some(0)) else {
             continue;
         };
@@ -57,9 +60,9 @@ fn is_contradicted(recipient: &Recipient, letter: &Letter<'_>) -> bool {
         "ailbox has exceeded",
         "ailbox exceeded",
     ];
-    let field = recipient.diagnostic.as_ref().filter(|field| !is_silent(field));
-    field
-        .is_some_and(|field| letter.says_any(&FULL) && !FULL.iter().any(|phrase| field.text.contains(phrase)))
+    recipient.diagnostic.as_ref().is_some_and(|field| {
+        letter.says_any(&FULL) && !is_silent(field) && !FULL.iter().any(|phrase| field.text.contains(phrase))
+    })
 }
 
 /// Whether the words may tell to what a server answered: each reader of formats knows it by one of these.
@@ -83,15 +86,25 @@ fn tells_commands(letter: &Letter<'_>) -> bool {
     letter.says_any(&SIGNS)
 }
 
-/// Where in a list each address is spoken of, by any of its recipient's addresses.
-fn by_address(recipients: &[Recipient]) -> HashMap<AddressKey, usize> {
-    let mut index = HashMap::new();
-    for (at, recipient) in recipients.iter().enumerate() {
-        for key in keys(recipient) {
+/// As many recipients as are looked through one by one.
+const FEW: usize = 4;
+
+/// Tells where in a list an address is spoken of first, by any of its recipient's addresses.
+fn by_address(recipients: &[Recipient]) -> impl Fn(&AddressKey) -> Option<usize> {
+    let spoken_of = recipients.iter().enumerate();
+    let spoken_of = spoken_of.flat_map(|(at, recipient)| keys(recipient).map(move |key| (key, at)));
+    let (mut few, mut index) = (Vec::new(), HashMap::new());
+    if recipients.len() <= FEW {
+        few.extend(spoken_of);
+    } else {
+        spoken_of.for_each(|(key, at)| {
             index.entry(key).or_insert(at);
-        }
+        });
     }
-    index
+    move |key| {
+        let found = few.iter().find(|(known, _)| known == key).map(|&(_, at)| at);
+        found.or_else(|| index.get(key).copied())
+    }
 }
 
 fn keys(recipient: &Recipient) -> impl Iterator<Item = AddressKey> {

@@ -66,7 +66,7 @@ impl Counters {
         count(match finding {
             Finding::Nothing => &self.passed,
             Finding::Suppressed(_) => &self.refused,
-            Finding::Held(_) => &self.held,
+            Finding::Held(_) | Finding::Quarantined(_) => &self.held,
             Finding::Unloaded => &self.unloaded,
         });
     }

@@ -8,6 +8,7 @@
 use super::Service;
 use crate::clock;
 use crate::engine::answer::Finding;
+use crate::engine::suppression::Standing;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::io;
@@ -228,16 +229,23 @@ fn write_decision<'a>(decision: &Decision, text: &'a str) -> &'a str {
     let (queue_id, text) = text.split_at(decision.queue_id);
     let hook = decision.asked;
     match &decision.finding {
-        Finding::Suppressed(entry) => tracing::info!(
-            hook,
-            address,
-            sender,
-            queue_id,
-            id = %entry.id,
-            cause = entry.cause.name(),
-            "refused: suppressed since {}",
-            entry.since.strftime("%F"),
-        ),
+        Finding::Suppressed(found) | Finding::Quarantined(found) => {
+            let detail = found.detail.as_ref();
+            tracing::info!(
+                hook,
+                address,
+                sender,
+                queue_id,
+                id = detail.map(|detail| detail.id.to_string()),
+                cause = found.cause.name(),
+                since = detail.map(|detail| detail.since.strftime("%F").to_string()),
+                "{}",
+                match found.standing {
+                    Standing::InForce => "refused: suppressed",
+                    Standing::Quarantined => "put off: in quarantine",
+                },
+            );
+        }
         // The hold itself was logged when it began; a long one is asked about at every attempt.
         Finding::Held(hold) => tracing::debug!(
             hook,

@@ -152,7 +152,10 @@ impl Desk {
     /// Counts an answer, and logs it where it holds mail up.
     fn note(&self, subject: Subject<'_>, finding: Finding) {
         self.worker.counters(self.service).answered(&finding);
-        let telling = matches!(finding, Finding::Suppressed(_) | Finding::Held(_));
+        let telling = matches!(
+            finding,
+            Finding::Suppressed(_) | Finding::Quarantined(_) | Finding::Held(_)
+        );
         if telling && tracing::enabled!(tracing::Level::INFO) {
             self.shared.journal.decided(subject, finding);
         }

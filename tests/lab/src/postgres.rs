@@ -88,6 +88,15 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::start`].
     pub fn start_in(parent: &Path, settings: &[&str]) -> Result<Self> {
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let mut postgres = Self::empty(parent, settings)?;
+        postgres.initialise()?;
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    /// A server that has no data yet.
+    fn empty(parent: &Path, settings: Vec<String>) -> Result<Self> {
         let binaries = installed().ok_or_else(|| anyhow!("Postgres (initdb, postgres) is not installed"))?;
         // A short path: the name of a Unix socket holds 107 octets.
         let directory = tempfile::Builder::new().prefix("nixie-pg-").tempdir_in(parent)?;
@@ -100,16 +109,13 @@ impl Postgres {
             chown(directory.path(), Some(uid), Some(gid))?;
         }
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o711))?;
-        let mut postgres = Self {
+        Ok(Self {
             directory,
             binaries,
             user,
-            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            settings,
             server: None,
-        };
-        postgres.initialise()?;
-        postgres.start_again()?;
-        Ok(postgres)
+        })
     }
 
     /// The URL of the database `postgres`, as its superuser.
@@ -123,6 +129,53 @@ impl Postgres {
             "postgres://nixie@localhost/{database}?host={}",
             self.directory.path().display()
         )
+    }
+
+    /// Starts a replica, in a directory of its own, which streams what this server writes. It answers questions, and
+    /// takes changes from [`Postgres::promote`] on.
+    ///
+    /// # Errors
+    /// Where this server does not run, or the replica does not start.
+    pub fn replica(&self) -> Result<Self> {
+        let mut replica = Self::empty(&place(), self.settings.clone())?;
+        let output = replica
+            .command(&self.binaries.join("pg_basebackup"))
+            .args([
+                "--write-recovery-conf",
+                "--checkpoint=fast",
+                "--no-sync",
+                "-U",
+                "nixie",
+                "-h",
+            ])
+            .arg(self.directory.path())
+            .arg("-D")
+            .arg(replica.data())
+            .output()
+            .context("pg_basebackup")?;
+        ensure!(
+            output.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        replica.start_again()?;
+        Ok(replica)
+    }
+
+    /// Makes a replica take changes: it is a server by itself, on a timeline of its own.
+    ///
+    /// # Errors
+    /// Where it does not run, or is no replica.
+    pub fn promote(&self) -> Result<()> {
+        let promoted = self.execute("SELECT pg_promote()")?;
+        ensure!(promoted == "t", "pg_promote: {promoted}");
+        Ok(())
+    }
+
+    /// The directory in which the server's socket lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Creates an empty database, and returns its URL.
@@ -366,7 +419,8 @@ fn ready(lines: &Receiver<String>) -> Result<u32> {
     let mut number = None;
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains("ready to accept connections") => {
+            // A replica says "read-only connections".
+            Ok(line) if line.contains("ready to accept") => {
                 return number.ok_or_else(|| anyhow!("no process number: {said}"));
             }
             Ok(line) => {

@@ -208,6 +208,18 @@ fn the_cut_starts_from_what_was_accepted() {
     assert!((3.5..4.3).contains(&limit), "{limit}");
 }
 
+/// An idle lane's few messages are no rate, however dear the refusal: the search begins as with nothing to go by.
+#[test]
+fn what_an_idle_lane_passed_is_no_estimate() {
+    for hold in [None, Some(1800)] {
+        let mut hand = Hand::new();
+        hand.busy(0.0, 50.0, 0.1);
+        hand.refused(Kind::Rate, hold, 50.0);
+        hand.lane.delivered(at(2000.0), 1);
+        assert_eq!((hand.lane.law.limit(), hand.rate()), (None, 1.0), "{hold:?}");
+    }
+}
+
 #[test]
 fn a_delivery_during_the_hold_proves_nothing() {
     let mut hand = Hand::new();

@@ -99,8 +99,10 @@ fn says_so(letter: &Letter<'_>) -> bool {
         "X-Vacation",
         "Auto-Replied",
     ];
-    letter.message().root_part().headers.iter().any(|field| {
-        let name = field.name();
+    letter.field_names().any(|name| {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return false;
+        };
         if PRESENT.iter().any(|known| name.eq_ignore_ascii_case(known)) {
             return true;
         }

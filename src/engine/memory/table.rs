@@ -1,0 +1,397 @@
+//! An open-addressed table from 64-bit fingerprints to 32-bit marks, which is read without locks.
+//!
+//! Buckets of five slots fill a cache line of 64 octets each, so that a look-up among ten million entries
+//! waits for memory about once. Linear probing goes from bucket to bucket; at most 85 % of the slots are taken
+//! ([`NUMERATOR`]) and a part grows by a fifth, which makes 15 to 18 octets an entry, 16.4 on average.
+//!
+//! **Why a look-up never misses an entry that is there.** A slot's fingerprint changes once in its life,
+//! from [`EMPTY`] to that of its owner, and the owner's mark is stored before it (release, acquire). Removal
+//! stores [`ABSENT`] as the mark and leaves the fingerprint: no chain of slots is ever cut, and no slot ever
+//! changes hands, so that a reader between the two loads cannot take another's mark for its own. What is
+//! absent is swept out when a part is rebuilt: its one writer, under the part's lock, fills new buckets with
+//! all that is live and then puts them in the place of the old (`ArcSwap`). A reader who still holds the old
+//! buckets sees everything that was there at that moment; whatever is written later is later than its look-up.
+//!
+//! Nothing fails; fingerprints are taken as they come, and whoever makes them keys them, so that nobody
+//! outside can choose ones that collide.
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Parts of the table, each with one writer at a time, rebuilt by itself: a writer makes at most one other in
+/// 16 wait, and what growth needs in addition is a sixteenth of all. Each is large enough for huge pages, where the
+/// system gives them: half of what a look-up among millions takes is the way to the page.
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 4;
+/// Slots in a bucket: five of 12 octets fit into a cache line.
+const WIDTH: usize = 5;
+/// Of so many slots …
+const DENOMINATOR: usize = 20;
+/// … at most so many are taken.
+const NUMERATOR: usize = 17;
+/// A part that is full is rebuilt with room for a fifth more than lives in it.
+const GROWTH: usize = 5;
+
+/// The fingerprint of a slot that nobody has.
+const EMPTY: u64 = 0;
+/// The mark of what was removed; no entry has it.
+pub(super) const ABSENT: u32 = 0;
+
+/// What is known of fingerprints.
+#[derive(Debug)]
+pub(super) struct Table {
+    shards: Box<[Shard]>,
+}
+
+/// A part of the table.
+#[derive(Debug)]
+struct Shard {
+    buckets: ArcSwap<Buckets>,
+    writer: Mutex<Filled>,
+}
+
+/// How full a part is.
+#[derive(Debug, Default)]
+struct Filled {
+    /// Slots that somebody has.
+    taken: usize,
+    /// Those whose mark is not [`ABSENT`].
+    live: usize,
+}
+
+#[derive(Debug)]
+struct Buckets(Box<[Bucket]>);
+
+/// One cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket {
+    fingerprints: [AtomicU64; WIDTH],
+    marks: [AtomicU32; WIDTH],
+}
+
+/// Where a fingerprint is, or would be.
+enum Place<'a> {
+    /// Its slot's mark.
+    Own(&'a AtomicU32),
+    /// The slot where its chain ends.
+    Free(&'a AtomicU64, &'a AtomicU32),
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+impl Table {
+    /// An empty table with room for about so many entries.
+    pub(super) fn with_capacity(entries: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::with_capacity(share(entries)));
+        Self {
+            shards: shards.collect(),
+        }
+    }
+
+    /// The mark of a fingerprint.
+    pub(super) fn get(&self, fingerprint: u64) -> Option<u32> {
+        let fingerprint = kept(fingerprint);
+        let buckets = self.shard(fingerprint).buckets.load();
+        match buckets.find(fingerprint) {
+            Place::Own(mark) => Some(mark.load(Ordering::Acquire)).filter(|&mark| mark != ABSENT),
+            Place::Free(..) => None,
+        }
+    }
+
+    /// Gives a fingerprint a mark, which is not [`ABSENT`]; returns the one it had.
+    pub(super) fn insert(&self, fingerprint: u64, mark: u32) -> Option<u32> {
+        let fingerprint = kept(fingerprint);
+        self.shard(fingerprint).insert(fingerprint, mark)
+    }
+
+    /// Takes a fingerprint out if its mark is one that `is_meant`; returns the mark.
+    pub(super) fn remove_if(&self, fingerprint: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
+        let fingerprint = kept(fingerprint);
+        self.shard(fingerprint).remove_if(fingerprint, is_meant)
+    }
+
+    /// Entries.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.writer.lock().live).sum()
+    }
+
+    /// Octets that all slots take.
+    #[cfg(test)]
+    fn octets(&self) -> usize {
+        let buckets = self.shards.iter().map(|shard| shard.buckets.load().0.len());
+        buckets.sum::<usize>() * size_of::<Bucket>()
+    }
+
+    /// Shows every entry to `see`, in no order. What changes meanwhile may be seen or not.
+    pub(super) fn each(&self, mut see: impl FnMut(u64, u32)) {
+        for shard in &self.shards {
+            shard.buckets.load().each(&mut see);
+        }
+    }
+
+    /// The upper bits choose the part, the others the bucket.
+    fn shard(&self, fingerprint: u64) -> &Shard {
+        let at = fingerprint >> (u64::BITS - SHARD_BITS);
+        &self.shards[usize::try_from(at).unwrap_or(0)]
+    }
+}
+
+/// A part's share of so many entries: chance gives no part more than four standard deviations above the mean.
+fn share(entries: usize) -> usize {
+    let mean = entries.div_ceil(SHARDS);
+    mean + 4 * mean.isqrt()
+}
+
+/// A fingerprint that is not [`EMPTY`].
+fn kept(fingerprint: u64) -> u64 {
+    fingerprint.max(EMPTY + 1)
+}
+
+impl Shard {
+    fn with_capacity(entries: usize) -> Self {
+        Self {
+            buckets: ArcSwap::from_pointee(Buckets::with_capacity(entries)),
+            writer: Mutex::default(),
+        }
+    }
+
+    fn insert(&self, fingerprint: u64, mark: u32) -> Option<u32> {
+        let mut filled = self.writer.lock();
+        let mut buckets = self.buckets.load();
+        if filled.taken >= buckets.most() && matches!(buckets.find(fingerprint), Place::Free(..)) {
+            let live = filled.live + 1;
+            self.rebuild(&mut filled, live + live.div_ceil(GROWTH));
+            buckets = self.buckets.load();
+        }
+        let old = match buckets.find(fingerprint) {
+            Place::Own(own) => own.swap(mark, Ordering::AcqRel),
+            Place::Free(place, own) => {
+                own.store(mark, Ordering::Relaxed);
+                place.store(fingerprint, Ordering::Release);
+                filled.taken += 1;
+                ABSENT
+            }
+        };
+        if old == ABSENT {
+            filled.live += 1;
+            return None;
+        }
+        Some(old)
+    }
+
+    fn remove_if(&self, fingerprint: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut filled = self.writer.lock();
+        let removed = match self.buckets.load().find(fingerprint) {
+            Place::Own(own) => {
+                let mark = own.load(Ordering::Relaxed);
+                if mark == ABSENT || !is_meant(mark) {
+                    return None;
+                }
+                own.store(ABSENT, Ordering::Release);
+                mark
+            }
+            Place::Free(..) => return None,
+        };
+        filled.live -= 1;
+        // Most of it is gone, as after an import was undone: give the room back.
+        if filled.taken > 4 * (filled.live + WIDTH) {
+            let live = filled.live;
+            self.rebuild(&mut filled, live + live.div_ceil(GROWTH));
+        }
+        Some(removed)
+    }
+
+    /// Puts buckets with room for so many entries, filled with all that is live, in the place of the old.
+    fn rebuild(&self, filled: &mut Filled, entries: usize) {
+        let new = Buckets::with_capacity(entries.max(filled.live));
+        self.buckets.load().each(&mut |fingerprint, mark| {
+            if let Place::Free(place, own) = new.find(fingerprint) {
+                own.store(mark, Ordering::Relaxed);
+                place.store(fingerprint, Ordering::Relaxed);
+            }
+        });
+        filled.taken = filled.live;
+        self.buckets.store(Arc::new(new));
+    }
+}
+
+impl Buckets {
+    fn with_capacity(entries: usize) -> Self {
+        let slots = entries * DENOMINATOR / NUMERATOR + 1;
+        Self((0..slots.div_ceil(WIDTH)).map(|_| Bucket::default()).collect())
+    }
+
+    /// The most slots to be taken; one stays free at the least, at which every chain ends.
+    fn most(&self) -> usize {
+        (self.0.len() * WIDTH * NUMERATOR / DENOMINATOR).max(1)
+    }
+
+    fn find(&self, fingerprint: u64) -> Place<'_> {
+        // The bits that did not choose the part, spread evenly over however many buckets there are.
+        let spread = u128::from(fingerprint << SHARD_BITS) * self.0.len() as u128;
+        let home = usize::try_from(spread >> u64::BITS).unwrap_or(0);
+        let (before, after) = self.0.split_at(home);
+        loop {
+            for bucket in after.iter().chain(before) {
+                for (place, mark) in bucket.fingerprints.iter().zip(&bucket.marks) {
+                    let found = place.load(Ordering::Acquire);
+                    if found == fingerprint {
+                        return Place::Own(mark);
+                    }
+                    if found == EMPTY {
+                        return Place::Free(place, mark);
+                    }
+                }
+            }
+        }
+    }
+
+    fn each(&self, see: &mut impl FnMut(u64, u32)) {
+        for bucket in &self.0 {
+            for (place, mark) in bucket.fingerprints.iter().zip(&bucket.marks) {
+                let fingerprint = place.load(Ordering::Acquire);
+                let mark = mark.load(Ordering::Acquire);
+                if fingerprint != EMPTY && mark != ABSENT {
+                    see(fingerprint, mark);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
+
+    /// A number that looks random and is another one for every `n` (splitmix64).
+    fn scramble(n: u64) -> u64 {
+        let mut z = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u64, u32),
+        Remove(u64),
+    }
+
+    /// Few fingerprints in one part and close together, so that chains form and slots come back; 0 among them.
+    fn step() -> impl Strategy<Value = Step> {
+        let fingerprint = prop_oneof![
+            0..60u64,
+            (0..20u64).prop_map(|n| u64::MAX - n),
+            (0..300u64).prop_map(scramble)
+        ];
+        prop_oneof![
+            6 => (fingerprint.clone(), 1..u32::MAX).prop_map(|(f, mark)| Step::Insert(f, mark)),
+            4 => fingerprint.prop_map(Step::Remove),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn does_as_a_hash_map_does(steps in proptest::collection::vec(step(), 0..600)) {
+            let (table, mut model) = (Table::default(), HashMap::new());
+            for step in steps {
+                match step {
+                    Step::Insert(f, mark) => prop_assert_eq!(table.insert(f, mark), model.insert(kept(f), mark)),
+                    Step::Remove(f) => prop_assert_eq!(table.remove_if(f, |_| true), model.remove(&kept(f))),
+                }
+                prop_assert_eq!(table.len(), model.len());
+            }
+            for (&fingerprint, &mark) in &model {
+                prop_assert_eq!(table.get(fingerprint), Some(mark));
+            }
+            let mut seen = HashMap::new();
+            table.each(|fingerprint, mark| assert_eq!(seen.insert(fingerprint, mark), None));
+            prop_assert_eq!(seen, model);
+        }
+    }
+
+    #[test]
+    fn only_the_mark_that_is_meant_is_removed() {
+        let table = Table::default();
+        table.insert(7, 70);
+        assert_eq!(table.remove_if(7, |mark| mark == 71), None);
+        assert_eq!(table.get(7), Some(70));
+        assert_eq!(table.remove_if(7, |mark| mark == 70), Some(70));
+        assert_eq!(table.get(7), None);
+    }
+
+    #[test]
+    fn an_entry_takes_seventeen_octets_on_average_and_a_removed_one_none() {
+        let table = Table::default();
+        let (mut sum, mut samples) = (0.0, 0.0);
+        for n in 1..=400_000u64 {
+            table.insert(scramble(n), 1);
+            if n > 100_000 && n % 10_000 == 0 {
+                let each = table.octets() as f64 / n as f64;
+                assert!(each <= 18.2, "{each} octets at {n}");
+                (sum, samples) = (sum + each, samples + 1.0);
+            }
+        }
+        assert!(sum / samples <= 17.0, "{} octets", sum / samples);
+        for n in 1..=400_000u64 {
+            table.remove_if(scramble(n), |_| true);
+        }
+        assert!(table.octets() <= 400_000, "{}", table.octets());
+        let reserved = Table::with_capacity(100_000);
+        for n in 0..100_000 {
+            reserved.insert(scramble(n), 1);
+        }
+        assert!(reserved.octets() <= 1_700_000, "{}", reserved.octets());
+    }
+
+    /// Readers look for what is there for good while a writer makes the table grow, sweeps it and changes other
+    /// entries around it; and a mark that is read is always one of its own fingerprint.
+    #[test]
+    fn readers_never_miss_an_entry_while_the_table_is_rebuilt() {
+        const LASTING: u64 = 5_000;
+        let table = Table::default();
+        let mark_of = |n: u64| (scramble(n) >> 40) as u32 | 1;
+        for n in 0..LASTING {
+            table.insert(scramble(n), mark_of(n));
+        }
+        let (done, start) = (AtomicBool::new(false), Barrier::new(4));
+        std::thread::scope(|scope| {
+            for reader in 0..3u64 {
+                let (table, done, start) = (&table, &done, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let mut n = reader;
+                    while !done.load(Ordering::Relaxed) {
+                        n = (n + 7) % LASTING;
+                        assert_eq!(table.get(scramble(n)), Some(mark_of(n)), "entry {n}");
+                        let coming = LASTING + n * 11;
+                        let mark = table.get(scramble(coming));
+                        assert!(mark.is_none_or(|mark| mark == mark_of(coming)), "entry {coming}");
+                    }
+                });
+            }
+            start.wait();
+            for _ in 0..3 {
+                for n in LASTING..12 * LASTING {
+                    table.insert(scramble(n), mark_of(n));
+                }
+                for n in LASTING..12 * LASTING {
+                    table.remove_if(scramble(n), |_| true);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(table.len(), LASTING as usize);
+    }
+}
