@@ -106,6 +106,7 @@ fn event(n: usize) -> Result<(Event, Cause)> {
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: nixie::mail::event::Authentication::Untried,
     };
     Ok((event, cause))
 }

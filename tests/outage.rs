@@ -310,6 +310,7 @@ fn record(address: &str, second: i64, delivered: bool) -> Record {
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: nixie::mail::event::Authentication::Untried,
     };
     let cause = if delivered {
         Cause::Delivered

@@ -17,5 +17,6 @@ pub mod rule;
 pub mod simulate;
 pub mod suppression;
 pub mod throttle;
+pub mod token;
 pub mod trust;
 pub mod verdict;

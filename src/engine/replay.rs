@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::engine::verdict::Cause;
     use crate::mail::address::{Address, LocalPart};
-    use crate::mail::event::{Event, Evidence, Outcome, Source};
+    use crate::mail::event::{Authentication, Event, Evidence, Outcome, Source};
     use crate::mail::reply::Reply;
 
     fn at(hour: i64) -> Timestamp {
@@ -216,6 +216,7 @@ mod tests {
             reporting_mta: None,
             return_path: None,
             own: true,
+            authentication: Authentication::Untried,
         };
         Case {
             record: Record::new(event, verdict(was, "old"), None, LocalPart::Fold),

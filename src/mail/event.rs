@@ -56,6 +56,53 @@ pub enum Evidence {
     Repeat,
 }
 
+/// What the report itself proves about who wrote it, as whoever took it in has verified (RFC 6376, 7208, 7489, 8617).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Authentication {
+    /// Nobody looked: it came in no mail, or nobody could.
+    #[default]
+    Untried,
+    /// The author's domain stands behind it.
+    Passed {
+        /// By what that is known.
+        means: Means,
+        /// The domain of the author (`From`), lower case.
+        domain: Box<str>,
+    },
+    /// Nothing is proved.
+    Failed(Flaw),
+}
+
+/// By what an author's domain is known to stand behind a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Means {
+    /// A signature (DKIM, RFC 6376) of the author's domain.
+    Dkim,
+    /// Such a signature, seen by somebody whom we trust to tell, before the mail was changed on its way (ARC, RFC 8617).
+    Arc,
+    /// The client was allowed to send for the author's domain (SPF, RFC 7208).
+    Spf,
+}
+
+/// Why a report's own signatures prove nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// It has none, and nobody vouches for its client.
+    Unsigned,
+    /// A signature does not hold.
+    Broken,
+    /// What holds is another domain's than the author's.
+    Unaligned,
+    /// Somebody whom we do not trust says that it held.
+    UnknownSealer,
+    /// It names no author, or several.
+    NoAuthor,
+    /// Its author is no mail system, but somebody with a mailbox there (RFC 5321 §4.5.1, RFC 2142).
+    NoDaemon,
+    /// DNS did not answer in time.
+    Unsure,
+}
+
 /// The server that took or refused the mail.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Relay {
@@ -109,6 +156,8 @@ pub struct Event {
     pub return_path: Option<String>,
     /// Whether our own MTA demonstrably wrote this: its log, or a DSN that never crossed a network.
     pub own: bool,
+    /// What the report proves about its author, for messages.
+    pub authentication: Authentication,
 }
 
 impl EventId {
@@ -183,3 +232,8 @@ names!(Outcome {
     Relayed = "relayed", Complaint = "complaint", AutoReply = "auto_reply",
 });
 names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });
+names!(Means { Dkim = "dkim", Arc = "arc", Spf = "spf" });
+names!(Flaw {
+    Unsigned = "unsigned", Broken = "broken", Unaligned = "unaligned", UnknownSealer = "unknown_sealer",
+    NoAuthor = "no_author", NoDaemon = "no_daemon", Unsure = "unsure",
+});

@@ -3,6 +3,7 @@
 pub mod flush;
 pub mod lmtp;
 pub mod log;
+pub mod milter;
 pub mod policy;
 pub mod queue;
 pub mod socketmap;

@@ -11,7 +11,7 @@ use super::{Store, event};
 use crate::engine::trust::Trust;
 use crate::engine::verdict::{Remedy, Scope, Verdict};
 use crate::mail::address::{Address, AddressKey};
-use crate::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome, Relay, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use jiff::Timestamp;
 
@@ -114,6 +114,7 @@ fn retold(row: &Row) -> Result<Option<Retold>, Fault> {
         reporting_mta: text(23)?,
         return_path: None,
         own: trust == Trust::Own,
+        authentication: Authentication::Untried,
     };
     Ok(Some(Retold {
         event,

@@ -30,6 +30,7 @@ fn event(outcome: Outcome, reply: &str, relay: Option<Relay>) -> Event {
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: nixie::mail::event::Authentication::Untried,
     }
 }
 

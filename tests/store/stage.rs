@@ -114,6 +114,7 @@ pub fn telling(name: &str, recipient: &str, second: i64) -> Telling {
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: nixie::mail::event::Authentication::Untried,
     };
     Telling {
         event,

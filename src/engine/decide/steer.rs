@@ -131,7 +131,7 @@ mod tests {
     use crate::engine::throttle::State;
     use crate::engine::verdict::{Cause, Verdict};
     use crate::mail::address::{Address, LocalPart};
-    use crate::mail::event::{Event, EventId, Evidence, Source};
+    use crate::mail::event::{Authentication, Event, EventId, Evidence, Source};
     use crate::mail::reply::Reply;
     use std::time::Duration;
 
@@ -182,6 +182,7 @@ mod tests {
             reporting_mta: None,
             return_path: None,
             own: true,
+            authentication: Authentication::Untried,
         };
         let verdict = Verdict {
             cause,

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::throttle::plan::Steer;
 use crate::engine::throttle::{Signal, later};
 use crate::engine::verdict::{Cause, Remedy, Verdict};
-use crate::mail::event::{Event, EventId, Evidence, Outcome};
+use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome};
 use crate::mail::reply::Reply;
 use std::collections::BTreeMap;
 
@@ -90,6 +90,7 @@ fn record(queue_id: &str, name: &str, outcome: Outcome, cause: Cause, text: &str
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: Authentication::Untried,
     };
     let verdict = Verdict {
         cause,

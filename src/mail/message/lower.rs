@@ -3,7 +3,7 @@
 use super::super::address::{Address, LocalPart};
 use super::super::arf::FeedbackReport;
 use super::super::dsn::{self, Diagnostic, Report};
-use super::super::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use super::super::event::{Authentication, Event, EventId, Evidence, Outcome, Relay, Source};
 use super::super::field::clean;
 use super::super::formats::postfix::parse_reason;
 use super::super::reply::Reply;
@@ -138,6 +138,7 @@ impl<'a> Frame<'a> {
             reporting_mta: None,
             return_path: self.return_path.clone(),
             own: self.own,
+            authentication: Authentication::Untried,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::delivery::{Delivery, DeliveryStatus};
 use super::line::{Entry, Line};
 use super::memory::{Memory, Name, Recipient};
 use crate::mail::address::Address;
-use crate::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome, Relay, Source};
 use crate::mail::formats::postfix::{Endpoint, Reason, ReasonKind, parse_reason};
 use crate::mail::reply::Reply;
 use jiff::Timestamp;
@@ -167,6 +167,7 @@ fn event(line: &Line<'_>, recipient: Recipient, more: &[&[u8]]) -> Event {
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: Authentication::Untried,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engine::decide::Record;
 use crate::engine::gate::{self, Deferred};
 use crate::engine::memory::Memory;
 use crate::mail::address::Address;
-use crate::mail::event::{Event, EventId, Evidence, Outcome, Relay, Source};
+use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome, Relay, Source};
 use crate::mail::formats::postfix::parse_reason;
 use crate::postfix::queue::Queued;
 use crate::serve::keeper::Bench;
@@ -183,6 +183,7 @@ fn judged(message: &Queued, address: &Address, reason: &str, bench: &Bench) -> R
         reporting_mta: None,
         return_path: None,
         own: true,
+        authentication: Authentication::Untried,
     };
     let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, &event);
     Record::new(event, verdict, lane, bench.policy.local_part)

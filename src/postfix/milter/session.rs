@@ -1,0 +1,508 @@
+//! The order of things in a milter connection: what was agreed on, which message is under way, and when an answer is due.
+//!
+//! [`Session::receive`] takes a command and says what comes next; whoever drives it decides about recipients and
+//! messages and writes the replies. A step that was agreed to go unanswered is [`Step::Wait`]. Several messages may
+//! follow each other on a connection; a message that is given up (`SMFIC_ABORT`), or whose successor begins, is
+//! forgotten. Nothing fails but the order: what comes before the negotiation, and a second negotiation.
+//!
+//! Postfix sends addresses in `<>` where they came over SMTP, and bare where `sendmail(1)` or Postfix itself handed
+//! the mail in: there, a recipient cannot be refused, only removed at the end.
+
+use super::{Actions, Command, MilterError, Offer, Stage, Steps};
+
+/// What the milter is there for: what it needs not hear of, it asks to be spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purpose {
+    /// To replace envelope senders.
+    pub sign: bool,
+    /// To read the messages.
+    pub read: bool,
+}
+
+/// A message under way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Transaction {
+    /// The envelope sender, without `<>`; empty is the null sender.
+    pub sender: Vec<u8>,
+    /// Whether it came over SMTP: recipients can be refused.
+    pub smtp: bool,
+    /// Who logged in (SASL); empty for nobody.
+    pub user: Vec<u8>,
+    /// Its queue id, once the MTA has told it.
+    pub queue_id: Vec<u8>,
+    /// The recipients that were let through, as the MTA spelled them.
+    pub recipients: Vec<Vec<u8>>,
+    /// The message, as far as it is read: header and body with CRLF.
+    pub content: Vec<u8>,
+    /// Whether more came than is read.
+    pub cut: bool,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing is to be said.
+    Wait,
+    /// Say what is to be said by itself: go on.
+    Continue,
+    /// Say this: no more of the body is wanted.
+    Skip,
+    /// Send the agreement.
+    Agree(Agreement),
+    /// Decide about a recipient, as the MTA spelled it, and say so; [`Session::take`] it where it is let through.
+    Decide(Vec<u8>),
+    /// Decide about the message, and say so.
+    Finish(Transaction),
+    /// Close the connection.
+    Close,
+}
+
+/// Our word in the negotiation, as it goes over the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreement {
+    offer: Offer,
+    macros: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    purpose: Purpose,
+    /// How much of a message is read, in octets.
+    max_size: usize,
+    agreed: Option<Offer>,
+    transaction: Transaction,
+}
+
+/// The macros that we want to hear at RCPT, so that MAIL need not be sent: Postfix evaluates what is asked for.
+const RCPT_MACROS: &str = "i {mail_addr} {auth_authen}";
+
+impl Agreement {
+    /// Appends the packet.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let at = out.len();
+        self.offer.encode(out);
+        if self.macros {
+            // The stage of RCPT is 3 (SMFIM_ENVRCPT).
+            out.extend_from_slice(&3u32.to_be_bytes());
+            out.extend_from_slice(RCPT_MACROS.as_bytes());
+            out.push(0);
+            let length = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+            out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+impl Session {
+    /// A connection that nothing was said on yet. Of each message at most `max_size` octets are read.
+    #[must_use]
+    pub fn new(purpose: Purpose, max_size: usize) -> Self {
+        Self {
+            purpose,
+            max_size,
+            agreed: None,
+            transaction: Transaction::default(),
+        }
+    }
+
+    /// Whether a message is under way.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.transaction != Transaction::default()
+    }
+
+    /// The message under way.
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// A recipient was let through.
+    pub fn take(&mut self, recipient: Vec<u8>) {
+        self.transaction.recipients.push(recipient);
+    }
+
+    /// Takes a command.
+    ///
+    /// # Errors
+    /// [`MilterError`]: close the connection.
+    pub fn receive(&mut self, command: Command<'_>) -> Result<Step, MilterError> {
+        let Some(agreed) = self.agreed else {
+            return self.negotiate(&command);
+        };
+        let steps = agreed.steps;
+        let unless = |silent: Steps| {
+            if steps.contains(silent) {
+                Step::Wait
+            } else {
+                Step::Continue
+            }
+        };
+        Ok(match command {
+            Command::Negotiate(_) => {
+                return Err(MilterError::Order {
+                    expected: "one negotiation",
+                    found: 'O',
+                });
+            }
+            Command::Macros { stage, values } => self.learn(stage, &values),
+            Command::Connect { .. } => unless(Steps::NO_REPLY_CONNECT),
+            Command::Helo(_) => unless(Steps::NO_REPLY_HELO),
+            Command::Mail { sender, .. } => {
+                self.begin(sender);
+                unless(Steps::NO_REPLY_MAIL)
+            }
+            Command::Rcpt { recipient, .. } => self.rcpt(recipient),
+            Command::Data => unless(Steps::NO_REPLY_DATA),
+            Command::Unknown(_) => unless(Steps::NO_REPLY_UNKNOWN),
+            Command::Header { name, value } => {
+                self.header(name, value, steps.contains(Steps::LEADING_SPACE));
+                unless(Steps::NO_REPLY_HEADER)
+            }
+            Command::EndOfHeader => {
+                self.append(b"\r\n");
+                unless(Steps::NO_REPLY_END_OF_HEADER)
+            }
+            Command::Body(piece) => self.body(piece, steps),
+            Command::EndOfMessage(piece) => {
+                self.append(piece);
+                Step::Finish(std::mem::take(&mut self.transaction))
+            }
+            Command::Abort => {
+                self.transaction = Transaction::default();
+                Step::Wait
+            }
+            Command::QuitNewConnection => {
+                self.transaction = Transaction::default();
+                Step::Wait
+            }
+            Command::Quit => Step::Close,
+            Command::Other(_) => Step::Continue,
+        })
+    }
+
+    fn negotiate(&mut self, command: &Command<'_>) -> Result<Step, MilterError> {
+        let Command::Negotiate(offer) = command else {
+            return match command {
+                Command::Quit => Ok(Step::Close),
+                other => Err(MilterError::Order {
+                    expected: "the negotiation first",
+                    found: other.letter(),
+                }),
+            };
+        };
+        let macros = offer.actions.contains(Actions::SET_MACROS);
+        let agreed = offer.answer(self.wanted(), self.spared(macros))?;
+        self.agreed = Some(agreed);
+        Ok(Step::Agree(Agreement {
+            offer: agreed,
+            macros,
+        }))
+    }
+
+    /// The actions that we may need. A recipient that `sendmail(1)` brought is removed at the end.
+    fn wanted(&self) -> Actions {
+        let wanted = Actions::DELETE_RCPT.and(Actions::SET_MACROS);
+        if self.purpose.sign {
+            wanted.and(Actions::CHANGE_SENDER).and(Actions::ADD_HEADER)
+        } else {
+            wanted
+        }
+    }
+
+    /// The steps that we need not hear of. `macros` tells whether RCPT will bring what MAIL would have said.
+    fn spared(&self, macros: bool) -> Steps {
+        let mut spared = Steps::NO_CONNECT
+            .and(Steps::NO_HELO)
+            .and(Steps::NO_DATA)
+            .and(Steps::NO_UNKNOWN)
+            .and(Steps::SKIP)
+            .and(Steps::NO_REPLY_CONNECT)
+            .and(Steps::NO_REPLY_HELO)
+            .and(Steps::NO_REPLY_DATA)
+            .and(Steps::NO_REPLY_UNKNOWN)
+            .and(Steps::NO_REPLY_MAIL)
+            .and(Steps::NO_REPLY_HEADER)
+            .and(Steps::NO_REPLY_END_OF_HEADER);
+        if !self.purpose.read {
+            spared = spared.and(Steps::NO_BODY);
+            if !self.purpose.sign {
+                spared = spared.and(Steps::NO_HEADER).and(Steps::NO_END_OF_HEADER);
+                if macros {
+                    spared = spared.and(Steps::NO_MAIL);
+                }
+            }
+        }
+        spared
+    }
+
+    fn learn(&mut self, stage: Stage, values: &[(&[u8], &[u8])]) -> Step {
+        for (name, value) in values {
+            let name = name.strip_prefix(b"{").unwrap_or(name);
+            let name = name.strip_suffix(b"}").unwrap_or(name);
+            match (name, stage) {
+                (b"i", _) => self.transaction.queue_id = value.to_vec(),
+                (b"auth_authen", _) => self.transaction.user = value.to_vec(),
+                (b"mail_addr", Stage::Rcpt) => self.transaction.sender = bare(value).0.to_vec(),
+                _ => {}
+            }
+        }
+        Step::Wait
+    }
+
+    /// A message begins. What the macros said beforehand of its sender stays: they come first.
+    fn begin(&mut self, sender: &[u8]) {
+        let (sender, smtp) = bare(sender);
+        self.transaction = Transaction {
+            sender: sender.to_vec(),
+            smtp,
+            user: std::mem::take(&mut self.transaction.user),
+            queue_id: std::mem::take(&mut self.transaction.queue_id),
+            ..Transaction::default()
+        };
+    }
+
+    fn rcpt(&mut self, recipient: &[u8]) -> Step {
+        self.transaction.smtp = bare(recipient).1;
+        Step::Decide(recipient.to_vec())
+    }
+
+    fn header(&mut self, name: &[u8], value: &[u8], spaced: bool) {
+        self.append(name);
+        self.append(if spaced { b":" } else { b": " });
+        // Folded lines come with LF alone.
+        for (n, line) in value.split(|&octet| octet == b'\n').enumerate() {
+            if n > 0 {
+                self.append(b"\r\n");
+            }
+            self.append(line.strip_suffix(b"\r").unwrap_or(line));
+        }
+        self.append(b"\r\n");
+    }
+
+    fn body(&mut self, piece: &[u8], steps: Steps) -> Step {
+        self.append(piece);
+        if self.transaction.cut && steps.contains(Steps::SKIP) {
+            Step::Skip
+        } else if steps.contains(Steps::NO_REPLY_BODY) {
+            Step::Wait
+        } else {
+            Step::Continue
+        }
+    }
+
+    fn append(&mut self, octets: &[u8]) {
+        let room = self.max_size.saturating_sub(self.transaction.content.len());
+        let taken = octets.len().min(room);
+        self.transaction.content.extend_from_slice(&octets[..taken]);
+        self.transaction.cut |= taken < octets.len();
+    }
+}
+
+/// An address without its `<>`, and whether it had them.
+#[must_use]
+pub fn bare(address: &[u8]) -> (&[u8], bool) {
+    let inner = address
+        .strip_prefix(b"<")
+        .and_then(|rest| rest.strip_suffix(b">"));
+    inner.map_or((address, false), |inner| (inner, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POSTFIX: Offer = Offer {
+        version: 6,
+        actions: Actions(0x1ff),
+        steps: Steps(0x1f_ffff),
+    };
+
+    fn session(purpose: Purpose) -> Session {
+        let mut session = Session::new(purpose, 100);
+        let step = session.receive(Command::Negotiate(POSTFIX)).unwrap();
+        assert!(matches!(step, Step::Agree(_)), "{step:?}");
+        session
+    }
+
+    fn all(session: &mut Session, commands: Vec<Command<'_>>) -> Vec<Step> {
+        commands
+            .into_iter()
+            .map(|command| session.receive(command).unwrap())
+            .collect()
+    }
+
+    fn macros<'a>(stage: Stage, values: &[(&'a [u8], &'a [u8])]) -> Command<'a> {
+        Command::Macros {
+            stage,
+            values: values.to_vec(),
+        }
+    }
+
+    fn rcpt(recipient: &[u8]) -> Command<'_> {
+        Command::Rcpt {
+            recipient,
+            parameters: vec![],
+        }
+    }
+
+    const SIGN: Purpose = Purpose {
+        sign: true,
+        read: false,
+    };
+    const READ: Purpose = Purpose {
+        sign: false,
+        read: true,
+    };
+
+    #[test]
+    fn who_only_refuses_hears_of_rcpt_only() {
+        let mut session = Session::new(Purpose::default(), 100);
+        let Step::Agree(agreement) = session.receive(Command::Negotiate(POSTFIX)).unwrap() else {
+            panic!("no agreement")
+        };
+        let spared = Steps::NO_MAIL
+            .and(Steps::NO_HEADER)
+            .and(Steps::NO_BODY)
+            .and(Steps::NO_CONNECT)
+            .and(Steps::NO_HELO)
+            .and(Steps::NO_DATA)
+            .and(Steps::NO_UNKNOWN);
+        assert!(agreement.offer.steps.contains(spared));
+        assert!(!agreement.offer.steps.contains(Steps::NO_RCPT));
+        assert!(!agreement.offer.actions.contains(Actions::CHANGE_SENDER));
+        let mut out = Vec::new();
+        agreement.encode(&mut out);
+        assert!(out.ends_with(b"\0\0\0\x03i {mail_addr} {auth_authen}\0"));
+        assert_eq!(out[..4], u32::try_from(out.len() - 4).unwrap().to_be_bytes());
+        let steps = all(
+            &mut session,
+            vec![
+                macros(
+                    Stage::Rcpt,
+                    &[
+                        (b"i", b"Q1"),
+                        (b"{mail_addr}", b"a@app.test"),
+                        (b"{auth_authen}", b"app"),
+                    ],
+                ),
+                rcpt(b"<b@x.test>"),
+            ],
+        );
+        assert_eq!(steps, [Step::Wait, Step::Decide(b"<b@x.test>".to_vec())]);
+        let message = session.transaction();
+        assert_eq!(
+            (message.sender.as_slice(), message.user.as_slice(), message.smtp),
+            (b"a@app.test".as_slice(), b"app".as_slice(), true)
+        );
+    }
+
+    /// An MTA that cannot be asked for macros has to send MAIL.
+    #[test]
+    fn an_older_mta_sends_mail() {
+        let mut session = Session::new(Purpose::default(), 100);
+        let old = Offer {
+            version: 2,
+            actions: Actions(0x3f),
+            steps: Steps(0x7f),
+        };
+        let Step::Agree(agreement) = session.receive(Command::Negotiate(old)).unwrap() else {
+            panic!("no agreement")
+        };
+        assert!(!agreement.macros && !agreement.offer.steps.contains(Steps::NO_MAIL));
+        let mail = Command::Mail {
+            sender: b"<a@app.test>",
+            parameters: vec![],
+        };
+        assert_eq!(
+            session.receive(mail),
+            Ok(Step::Continue),
+            "it did not agree to silence"
+        );
+        assert_eq!(session.transaction().sender, b"a@app.test");
+    }
+
+    #[test]
+    fn a_message_is_read_to_its_end() {
+        let mut session = session(READ);
+        let steps = all(
+            &mut session,
+            vec![
+                macros(Stage::Mail, &[(b"{auth_authen}", b"app"), (b"i", b"Q1")]),
+                Command::Mail {
+                    sender: b"<>",
+                    parameters: vec![b"SIZE=5"],
+                },
+                rcpt(b"<b@x.test>"),
+                Command::Header {
+                    name: b"Subject",
+                    value: b"a\n b",
+                },
+                Command::EndOfHeader,
+                Command::Body(b"text\r\n"),
+            ],
+        );
+        let expected = [
+            Step::Wait,
+            Step::Wait,
+            Step::Decide(b"<b@x.test>".to_vec()),
+            Step::Wait,
+            Step::Wait,
+            Step::Continue,
+        ];
+        assert_eq!(steps, expected);
+        session.take(b"<b@x.test>".to_vec());
+        let Ok(Step::Finish(message)) = session.receive(Command::EndOfMessage(b"")) else {
+            panic!("no end")
+        };
+        assert_eq!(message.content, b"Subject: a\r\n b\r\n\r\ntext\r\n");
+        assert_eq!(
+            (
+                message.sender.as_slice(),
+                message.queue_id.as_slice(),
+                message.smtp
+            ),
+            (b"".as_slice(), b"Q1".as_slice(), true)
+        );
+        assert!(!session.is_busy(), "the next message begins anew");
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_wanted() {
+        let mut session = session(READ);
+        let piece = [b'x'; 60];
+        assert_eq!(session.receive(Command::Body(&piece)), Ok(Step::Continue));
+        assert_eq!(session.receive(Command::Body(&piece)), Ok(Step::Skip));
+        let Ok(Step::Finish(message)) = session.receive(Command::EndOfMessage(&piece)) else {
+            panic!("no end")
+        };
+        assert_eq!((message.content.len(), message.cut), (100, true));
+    }
+
+    #[test]
+    fn what_is_given_up_is_forgotten() {
+        let mut session = session(SIGN);
+        for end in [Command::Abort, Command::QuitNewConnection] {
+            let mail = Command::Mail {
+                sender: b"a@app.test",
+                parameters: vec![],
+            };
+            assert_eq!(session.receive(mail), Ok(Step::Wait));
+            assert!(!session.transaction().smtp, "no brackets: sendmail(1)");
+            session.take(b"b@x.test".to_vec());
+            assert_eq!(session.receive(end), Ok(Step::Wait));
+            assert!(!session.is_busy());
+        }
+        assert_eq!(session.receive(Command::Quit), Ok(Step::Close));
+    }
+
+    #[test]
+    fn the_order_is_kept() {
+        let mut early = Session::new(SIGN, 100);
+        let error = early.receive(Command::Data).unwrap_err().to_string();
+        assert_eq!(error, "expected the negotiation first, found the command 'T'");
+        let mut twice = session(SIGN);
+        assert!(twice.receive(Command::Negotiate(POSTFIX)).is_err());
+        assert_eq!(session(SIGN).receive(Command::Other(b'?')), Ok(Step::Continue));
+    }
+}
