@@ -10,6 +10,7 @@ pub mod formats;
 mod html;
 pub mod letter;
 pub mod message;
+pub mod notice;
 pub mod received;
 pub mod reply;
 pub mod status;
