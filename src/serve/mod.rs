@@ -101,10 +101,11 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let mut bench = bench_in_clear(settings)?;
     bench.policy.veil = settings.veil()?;
+    bench.signing = settings.signing()?;
     Ok(bench)
 }
 
-/// The same without the key of `[privacy]`, which not everybody may read: for those who judge and keep nothing.
+/// The same without the keys of `[privacy]` and `[signing]`, which not everybody may read: for those who judge and keep nothing.
 ///
 /// # Errors
 /// As [`bench`].
@@ -135,6 +136,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         providers,
         egress: settings.egress.name.clone(),
         policy,
+        signing: None,
     })
 }
 
