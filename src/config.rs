@@ -9,12 +9,14 @@ pub mod listen;
 pub mod privacy;
 pub mod retention;
 pub mod section;
+pub mod signing;
 pub mod suppression;
 pub mod warm_up;
 
 pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
+pub use signing::SigningSettings;
 pub use suppression::{Alert, GuardSettings, Suppression};
 pub use warm_up::WarmUp;
 
@@ -83,6 +85,8 @@ pub struct Settings {
     pub rules: Rules,
     /// `[privacy]`
     pub privacy: Privacy,
+    /// `[signing]`
+    pub signing: SigningSettings,
     /// `[retention]`
     pub retention: Retention,
     /// `[trace]`
@@ -205,6 +209,7 @@ impl Settings {
         self.guard.validate()?;
         self.alert.validate()?;
         self.retention.validate()?;
+        self.signing.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",

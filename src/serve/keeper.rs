@@ -16,12 +16,14 @@ use crate::engine::classify;
 use crate::engine::decide::{self, Policy, Record};
 use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
+use crate::engine::return_path::Signing;
 use crate::engine::rule::RuleSet;
 use crate::engine::suppression::Suppression;
 use crate::engine::suppression::guard::Incident;
 use crate::engine::suppression::privacy::{Veil, is_hash};
 use crate::engine::throttle::State;
 use crate::engine::throttle::plan::WarmUps;
+use crate::engine::trust::Signed;
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
@@ -54,6 +56,8 @@ pub struct Bench {
     pub policy: Policy,
     /// The warm-ups there are.
     pub warm_ups: WarmUps,
+    /// What signs and opens return paths; `None` where nothing is signed.
+    pub signing: Option<Signing>,
 }
 
 /// What an intake hands in, to be kept as one.
@@ -65,6 +69,8 @@ pub struct Intake {
     pub unread: Vec<Unread>,
     /// How far the intake has read when all of this is kept.
     pub positions: Vec<Position>,
+    /// Messages that leave with a signed return path.
+    pub signed: Vec<Signed>,
 }
 
 /// Counters for the metrics; they only grow.
@@ -409,6 +415,7 @@ fn merge<'a>(intakes: impl Iterator<Item = &'a Intake>) -> Intake {
     for intake in intakes {
         merged.events.extend(intake.events.iter().cloned());
         merged.unread.extend(intake.unread.iter().cloned());
+        merged.signed.extend(intake.signed.iter().cloned());
         for position in &intake.positions {
             merged
                 .positions
@@ -446,6 +453,11 @@ fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Ar
             .map(|unread| veiled(unread, &policy.veil))
             .collect(),
         positions: intake.positions.clone(),
+        signed: intake
+            .signed
+            .iter()
+            .map(|signed| policy.veil.signed(signed.clone()))
+            .collect(),
         guard: policy.guard,
     }
 }

@@ -102,10 +102,11 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let mut bench = bench_in_clear(settings)?;
     bench.policy.veil = settings.veil()?;
+    bench.signing = settings.signing()?;
     Ok(bench)
 }
 
-/// The same without the key of `[privacy]`, which not everybody may read: for those who judge and keep nothing.
+/// The same without the keys of `[privacy]` and `[signing]`, which not everybody may read: for those who judge and keep nothing.
 ///
 /// # Errors
 /// As [`bench`].
@@ -136,6 +137,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         providers,
         egress: settings.egress.name.clone(),
         policy,
+        signing: None,
     })
 }
 

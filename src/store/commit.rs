@@ -18,6 +18,7 @@ use super::retell::first_id;
 use super::retention;
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
+use super::signed;
 use super::strike;
 use super::suppression;
 use crate::engine::decide::{Decision, Known, Record};
@@ -51,8 +52,9 @@ where
         repeat_of: vec![None; records.len()],
         ..Known::default()
     };
-    remember(session, records, &known.fresh).await?;
-    known.proven = prove::find(session, &departures(records, &known.fresh)).await?;
+    let departed = departures(batch, &known.fresh);
+    remember(session, batch, &departed).await?;
+    known.proven = prove::find(session, departed.keys()).await?;
     correlate(session, records, &mut known).await?;
     find_repeats(session, records, &mut known).await?;
     let subjects = strike::subjects(evidence(records, &known), &known);
@@ -167,14 +169,11 @@ async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Res
 }
 
 /// Keeps the marks of what left.
-async fn remember(session: &mut Session, records: &[Record], fresh: &[bool]) -> Result<(), Fault> {
-    let marks: BTreeMap<Fingerprint, i64> = news(records, fresh)
-        .filter(|(_, record)| trust::leaves(&record.event))
-        .flat_map(|(_, record)| {
-            let at = micros(record.event.at);
-            record.correlations.iter().map(move |&mark| (mark, at))
-        })
-        .collect();
+async fn remember(
+    session: &mut Session,
+    batch: &Batch,
+    marks: &BTreeMap<Fingerprint, i64>,
+) -> Result<(), Fault> {
     let rows = Rows::new()
         .octets("mark", marks.keys().map(|mark| mark.0.as_slice()))
         .ints("at", marks.values().copied());
@@ -183,15 +182,18 @@ async fn remember(session: &mut Session, records: &[Record], fresh: &[bool]) -> 
         "INSERT INTO sent (mark, at) SELECT mark, at FROM {given} WHERE true ON CONFLICT (mark) DO NOTHING",
         rows,
     )
-    .await
-    .map(drop)
+    .await?;
+    signed::keep(session, &batch.signed).await
 }
 
-/// The marks of the messages that the records say have left.
-fn departures(records: &[Record], fresh: &[bool]) -> BTreeSet<Fingerprint> {
-    news(records, fresh)
+/// The marks of the messages that have left, and when: by what the records say, and those that were signed.
+fn departures(batch: &Batch, fresh: &[bool]) -> BTreeMap<Fingerprint, i64> {
+    let told = news(&batch.records, fresh)
         .filter(|(_, record)| trust::leaves(&record.event))
-        .flat_map(|(_, record)| record.correlations.iter().copied())
+        .map(|(_, record)| (&record.correlations, record.event.at));
+    let signed = batch.signed.iter().map(|signed| (&signed.marks, signed.at));
+    told.chain(signed)
+        .flat_map(|(marks, at)| marks.iter().map(move |&mark| (mark, micros(at))))
         .collect()
 }
 

@@ -5,7 +5,7 @@ use crate::engine::suppression::guard::{Guard, Incident};
 use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
-use crate::engine::trust::Trust;
+use crate::engine::trust::{Signed, Trust};
 use crate::engine::verdict::{Cause, Verdict};
 use crate::mail::address::AddressKey;
 use crate::mail::event::{Event, EventId, Outcome};
@@ -49,8 +49,19 @@ pub struct Batch {
     pub unread: Vec<Unread>,
     /// How far the intakes stand when all of this is kept.
     pub positions: Vec<Position>,
+    /// Messages that leave with a signed return path.
+    pub signed: Vec<Signed>,
     /// What the census is asked for.
     pub guard: Guard,
+}
+
+/// Whom a signed message went to, and from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentTo {
+    /// The key of the address that was mailed.
+    pub mailed: AddressKey,
+    /// The application's own return path; behind a veil only its domain, with an `@`.
+    pub sender: String,
 }
 
 /// What a commit did.

@@ -19,11 +19,14 @@ use crate::mail::reply::{Reply, ReplyCode};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What reports that waited for these marks tell.
-pub(super) async fn find(session: &mut Session, marks: &BTreeSet<Fingerprint>) -> Result<Vec<Charge>, Fault> {
-    if marks.is_empty() {
+pub(super) async fn find(
+    session: &mut Session,
+    marks: impl IntoIterator<Item = &Fingerprint>,
+) -> Result<Vec<Charge>, Fault> {
+    let rows = Rows::new().octets("mark", marks.into_iter().map(|mark| mark.0.as_slice()));
+    if rows.len() == 0 {
         return Ok(Vec::new());
     }
-    let rows = Rows::new().octets("mark", marks.iter().map(|mark| mark.0.as_slice()));
     let proven = session
         .fetch(
             "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply,
