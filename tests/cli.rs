@@ -74,6 +74,60 @@ fn check_config_names_file_line_and_key() {
 }
 
 #[test]
+fn keys_are_made_rotated_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let nixie = nixie();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let key = |arguments: &[&str]| {
+        let file = path.to_str().unwrap();
+        nixie.cli(&[&["key"], arguments, &[file]].concat())
+    };
+    let problem = key(&["list"]).unwrap_err().to_string();
+    assert!(problem.contains("there is no such file"), "{problem}");
+    for expected in ["key 0 is in", "key 1 is in", "key 2 is in"] {
+        assert!(key(&["new"]).unwrap().contains(expected));
+    }
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let text = std::fs::read_to_string(&path).unwrap();
+    let listed = key(&["list"]).unwrap();
+    let numbers: Vec<_> = listed
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(numbers, ["2", "1", "0"]);
+    for line in text.lines() {
+        let secret = line.split_whitespace().nth(1).unwrap();
+        assert!(secret.len() >= 43 && !listed.contains(secret));
+    }
+    assert!(key(&["drop", "1"]).unwrap().contains("key 1 is out of"));
+    assert!(
+        key(&["drop", "1"])
+            .unwrap_err()
+            .to_string()
+            .contains("expected one of [2, 0], found 1")
+    );
+    key(&["drop", "0"]).unwrap();
+    assert!(
+        key(&["drop", "2"])
+            .unwrap_err()
+            .to_string()
+            .contains("the only one")
+    );
+    std::fs::write(&path, "2 short\n").unwrap();
+    let problem = key(&["new"]).unwrap_err().to_string();
+    assert!(
+        problem.contains("line 1") && !problem.contains("short"),
+        "{problem}"
+    );
+    let problem = nixie.cli(&["key", "list"]).unwrap_err().to_string();
+    assert!(problem.contains("[signing] key_file"), "{problem}");
+}
+
+#[test]
 fn an_operators_rules_are_checked_with_file_and_line() {
     let directory = tempfile::tempdir().unwrap();
     let rules = directory.path().join("mine.toml");

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod export;
 pub mod import;
 pub mod ingest;
+pub mod key;
 pub mod migrate;
 pub mod postfix;
 pub mod providers;
@@ -90,6 +91,9 @@ pub enum Command {
     Undo(undo::UndoArguments),
     /// Judge kept replies again, and show who would be suppressed and who no more
     Replay(replay::ReplayArguments),
+    /// Make the keys that sign return paths, and rotate them
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Show the steps of the store's schema, and run those that are missing
     Migrate(migrate::MigrateArguments),
     /// Try the throttle against models of providers, and compare it with other policies
@@ -148,6 +152,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Command::Explain(options) = &arguments.command {
         return explain::run(options, &settings);
     }
+    if let Command::Key(command) = &arguments.command {
+        return key::run(command, &settings);
+    }
     // Taking over systemd's sockets clears variables of the environment, which is safe only while there
     // is one thread: before the runtime.
     let inherited = Inherited::from_env()?;
@@ -166,9 +173,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Replay(options) => replay::run(options, &settings).await,
             Command::Migrate(options) => migrate::run(options, &settings).await,
             Command::Status => status::run(&settings).await,
-            Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Classify(_)
+            | Command::Explain(_)
+            | Command::Key(_)
+            | Command::Simulate(_)
+            | Command::Man => Ok(ExitCode::SUCCESS),
         }
     })
 }
