@@ -40,7 +40,7 @@ use crate::serve::listen::Inherited;
 use crate::store::Store;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Closes the bounce loop for Postfix: reads bounces, suppresses the dead, slows down for the busy.
@@ -100,9 +100,12 @@ pub enum Command {
     Simulate(simulate::SimulateArguments),
     /// Show what is known, what is held, and how far each intake has read
     Status,
-    /// Print the manual page
+    /// Print the manual page, or write those of all commands
     #[command(hide = true)]
-    Man,
+    Man {
+        /// The directory to write nixie.1, nixie-serve.1 and so on to
+        directory: Option<PathBuf>,
+    },
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -139,8 +142,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if matches!(arguments.command, Command::Man) {
-        return man();
+    if let Command::Man { directory } = &arguments.command {
+        return man(directory.as_deref());
     }
     if let Command::Simulate(options) = &arguments.command {
         return simulate::run(options);
@@ -177,7 +180,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             | Command::Explain(_)
             | Command::Key(_)
             | Command::Simulate(_)
-            | Command::Man => Ok(ExitCode::SUCCESS),
+            | Command::Man { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }
@@ -195,8 +198,13 @@ async fn open(settings: &Settings) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-fn man() -> anyhow::Result<ExitCode> {
-    let page = clap_mangen::Man::new(<Arguments as clap::CommandFactory>::command());
-    page.render(&mut std::io::stdout().lock())?;
+fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let command = <Arguments as clap::CommandFactory>::command();
+    match directory {
+        None => clap_mangen::Man::new(command).render(&mut std::io::stdout().lock())?,
+        Some(directory) => {
+            clap_mangen::generate_to(command, directory).with_context(|| directory.display().to_string())?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
