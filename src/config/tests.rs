@@ -21,7 +21,10 @@ fn the_shipped_file_says_the_defaults() {
         listen(&shipped.socketmap.listen).as_deref(),
         Some(default_listen::SOCKETMAP)
     );
-    assert_eq!(shipped.milter.listen, Some(default_listen::MILTER.parse().unwrap()));
+    assert_eq!(
+        shipped.milter.listen,
+        Some(default_listen::MILTER.parse().unwrap())
+    );
     assert_eq!(
         listen(&shipped.lmtp.listen).as_deref(),
         Some(default_listen::LMTP)

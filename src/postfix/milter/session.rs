@@ -286,7 +286,10 @@ impl Session {
             .and(Steps::NO_REPLY_MAIL)
             .and(Steps::NO_REPLY_HEADER)
             .and(Steps::NO_REPLY_END_OF_HEADER);
-        if !self.purpose.read {
+        if self.purpose.read {
+            // What is signed by DKIM must come as it stands.
+            spared = spared.and(Steps::LEADING_SPACE);
+        } else {
             spared = spared.and(Steps::NO_BODY).and(Steps::NO_HELO);
             if !self.purpose.sign {
                 if !self.purpose.header {
