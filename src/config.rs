@@ -6,6 +6,7 @@
 //! line and key.
 
 pub mod listen;
+pub mod milter;
 pub mod privacy;
 pub mod retention;
 pub mod section;
@@ -13,6 +14,7 @@ pub mod signing;
 pub mod suppression;
 pub mod warm_up;
 
+pub use milter::Milter;
 pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
@@ -20,7 +22,6 @@ pub use signing::SigningSettings;
 pub use suppression::{Alert, GuardSettings, Suppression};
 pub use warm_up::WarmUp;
 
-use listen::ListenAddress;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,8 @@ pub mod default_listen {
     pub const POLICY: &str = "127.0.0.1:7460";
     /// The socketmap hook.
     pub const SOCKETMAP: &str = "127.0.0.1:7461";
+    /// The milter: nowhere, for Postfix asks the policy service as a rule.
+    pub const MILTER: &str = "";
     /// The LMTP intake.
     pub const LMTP: &str = "127.0.0.1:7463";
     /// Health, metrics.
@@ -52,7 +55,7 @@ pub struct Settings {
     /// `[socketmap]`
     pub socketmap: Socketmap,
     /// `[milter]`
-    pub milter: Listener,
+    pub milter: Milter,
     /// `[lmtp]`
     pub lmtp: Lmtp,
     /// `[http]`
@@ -210,6 +213,7 @@ impl Settings {
         self.alert.validate()?;
         self.retention.validate()?;
         self.signing.validate()?;
+        self.milter.validate(self.signing.is_on())?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -252,15 +256,6 @@ impl Settings {
         if self.egress.name.is_empty() {
             return wrong("[egress] name", "expected a name, found none".into());
         }
-        if let Some(listen) = self
-            .milter
-            .listen
-            .as_ref()
-            .filter(|listen| **listen != ListenAddress::Off)
-        {
-            let problem = format!("this version has no milter yet: leave it empty, found \"{listen}\"");
-            return wrong("[milter] listen", problem);
-        }
         if !self.log.timezone.is_empty() {
             let found = jiff::tz::TimeZone::get(&self.log.timezone);
             found.map_err(|error| ConfigError::Value {
@@ -296,6 +291,7 @@ impl Settings {
             ("[store]", self.store != new.store),
             ("[policy] listen", self.policy.listen != new.policy.listen),
             ("[socketmap]", self.socketmap != new.socketmap),
+            ("[milter]", !self.milter.is_taken_over_from(&new.milter)),
             ("[lmtp]", self.lmtp != new.lmtp),
             ("[http]", self.http != new.http),
             ("[hooks]", self.hooks != new.hooks),

@@ -12,7 +12,7 @@ use super::memory::{Found, Memory, Question};
 use super::suppression::privacy::Veil;
 use super::suppression::{AllowList, Standing};
 use crate::mail::address::{Address, LocalPart};
-use crate::postfix::{policy, socketmap};
+use crate::postfix::{milter, policy, socketmap};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -184,6 +184,28 @@ pub fn policy(
         },
     };
     (finding, action)
+}
+
+/// What is known about the recipient of a message, and what the milter answers: in a refusal, code and text are those of
+/// the policy service. `by` is the envelope sender and who logged in, each empty for nobody.
+#[must_use]
+pub fn rcpt(
+    memory: &Memory,
+    recipient: &str,
+    by: (&str, &str),
+    settings: &Settings,
+    now: Timestamp,
+) -> (Finding, milter::Reply) {
+    let finding = find(memory, recipient, Asking::Injection(by), settings, now);
+    let code = |code, status, text| milter::Reply::Code { code, status, text };
+    let reply = match &finding {
+        Finding::Nothing => milter::Reply::Continue,
+        Finding::Suppressed(entry) => code(550, "5.1.1", refusal(entry, settings)),
+        Finding::Quarantined(_) => code(450, "4.7.1", QUARANTINED.into()),
+        Finding::Held(hold) => code(450, "4.7.1", hold.to_string()),
+        Finding::Unloaded => code(450, "4.7.1", UNLOADED.into()),
+    };
+    (finding, reply)
 }
 
 /// What is known about the key of a look-up, and what the map says. `before` is the key that the same client

@@ -15,6 +15,7 @@ pub mod provider;
 pub mod replay;
 pub mod return_path;
 pub mod rule;
+pub mod signing;
 pub mod simulate;
 pub mod suppression;
 pub mod throttle;

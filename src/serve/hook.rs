@@ -13,7 +13,7 @@
 //! policy closes without an answer and socketmap answers `PERM` and closes, as their protocols say.
 
 mod count;
-mod journal;
+pub(in crate::serve) mod journal;
 mod registry;
 mod session;
 mod worker;
@@ -97,10 +97,18 @@ pub enum Service {
 
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.pad(self.name())
+    }
+}
+
+impl Service {
+    /// Its name in metrics and in the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Policy => "policy",
             Self::Socketmap => "socketmap",
-        })
+        }
     }
 }
 

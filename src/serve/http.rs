@@ -9,6 +9,7 @@ use super::keeper::{Bench, KeeperCounters};
 use super::lanes::{self, LaneNow};
 use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
+use super::milter::MilterCounters;
 use super::release::ReleaseCounters;
 use super::seat::{Seat, Seats};
 use crate::clock;
@@ -55,6 +56,8 @@ pub struct View {
     pub release: Arc<ReleaseCounters>,
     /// The LMTP intake's counters.
     pub lmtp: Arc<LmtpCounters>,
+    /// The milter's counters.
+    pub milter: Arc<MilterCounters>,
     /// The log intake's counters.
     pub log: Arc<LogCounters>,
 }
@@ -141,7 +144,7 @@ async fn metrics(State(view): State<View>) -> Response {
     }
 }
 
-type Labels = Vec<(String, String)>;
+pub(super) type Labels = Vec<(String, String)>;
 
 /// Whether the gate hands mail back, and what it cannot. (What waits there stands with the lanes.)
 fn gates(registry: &mut Registry, gate: &Gate) {
@@ -277,6 +280,7 @@ fn registry(view: &View) -> Registry {
         "Deliveries in Postfix's log that could not be read",
         &view.log.unreadable,
     );
+    super::milter::register(&mut registry, &view.milter);
     let hooks = view.hooks.counters();
     services(
         &mut registry,
@@ -292,13 +296,13 @@ fn registry(view: &View) -> Registry {
     registry
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
+pub(super) fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
     let gauge: Gauge = Gauge::default();
     gauge.set(value);
     registry.register(name, help, gauge);
 }
 
-fn counter(registry: &mut Registry, name: &str, help: &str, value: &AtomicU64) {
+pub(super) fn counter(registry: &mut Registry, name: &str, help: &str, value: &AtomicU64) {
     let counter: Counter = Counter::default();
     counter.inc_by(value.load(Ordering::Relaxed));
     registry.register(name, help, counter);

@@ -20,6 +20,7 @@ pub mod lanes;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
+pub mod milter;
 pub mod release;
 pub mod reload;
 pub mod resolve;
@@ -46,6 +47,7 @@ use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
 use listen::{Inherited, Listener};
+use milter::{Milter, MilterSettings, Rulings};
 use parking_lot::RwLock;
 use release::{Bell, ReleaseCounters, Releaser};
 use resolve::{Resolve, ResolveCounters};
@@ -73,6 +75,7 @@ pub struct Daemon {
     settings: Settings,
     bench: Arc<RwLock<Arc<Bench>>>,
     hooks: Arc<Hooks>,
+    milter: Option<Milter>,
     memory: Arc<Memory>,
     keeper: tokio::task::JoinHandle<()>,
     intakes: JoinSet<()>,
@@ -166,6 +169,7 @@ fn rule_files(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
 struct Bound {
     policy: Option<Listener>,
     socketmap: Option<Listener>,
+    milter: Option<Listener>,
     lmtp: Option<Listener>,
     http: Option<Listener>,
 }
@@ -184,13 +188,14 @@ impl Bound {
         let bound = Self {
             policy: bind("policy", &settings.policy.listen, default_listen::POLICY)?,
             socketmap: bind("socketmap", &settings.socketmap.listen, default_listen::SOCKETMAP)?,
+            milter: bind("milter", &settings.milter.listen, default_listen::MILTER)?,
             lmtp: bind("lmtp", &settings.lmtp.listen, default_listen::LMTP)?,
             http: bind("http", &settings.http.listen, default_listen::HTTP)?,
         };
         for name in inherited.unused() {
             warn!(
                 name,
-                "systemd handed over a socket that no part goes by: expected policy, socketmap, lmtp or http"
+                "systemd handed over a socket that no part goes by: expected policy, socketmap, milter, lmtp or http"
             );
         }
         Ok(bound)
@@ -201,6 +206,7 @@ impl Bound {
         let parts = [
             ("policy", &self.policy),
             ("socketmap", &self.socketmap),
+            ("milter", &self.milter),
             ("lmtp", &self.lmtp),
             ("http", &self.http),
         ];
@@ -386,6 +392,21 @@ impl Daemon {
             );
             intakes.spawn(intake.run(AsyncListener::new(listener)?));
         }
+        let mut milter = None;
+        if let Some(listener) = bound.milter {
+            let around = milter::Surroundings {
+                memory: Arc::clone(&memory),
+                keeper: handle.clone(),
+                removed: None,
+                stop: stop_intakes.clone(),
+            };
+            let rulings = Rulings::new(&settings, &bench.read());
+            let (running, over) =
+                Milter::start(listener, MilterSettings::new(&settings, false), rulings, around)?;
+            milter = Some(running);
+            // An error says that its thread is gone, which is as much over.
+            intakes.spawn(async move { drop(over.await) });
+        }
         let log_counters = Arc::new(log::LogCounters::default());
         if settings.log.source != LogSource::Off {
             let intake = log::LogIntake::new(&settings.log, store.clone(), handle, Arc::clone(&log_counters));
@@ -402,6 +423,7 @@ impl Daemon {
                 alerts: alert_counters,
                 release: release_counters,
                 lmtp: lmtp_counters,
+                milter: milter.as_ref().map(Milter::counters).unwrap_or_default(),
                 log: log_counters,
             };
             let stop = stop_rest.clone();
@@ -418,6 +440,7 @@ impl Daemon {
             settings,
             bench,
             hooks,
+            milter,
             memory,
             keeper,
             intakes,
@@ -445,6 +468,9 @@ impl Daemon {
                 _ = hangup.recv() => {
                     notify(&[sd_notify::NotifyState::Reloading]);
                     reload::reload(&mut self.settings, &self.bench, &self.hooks, self.memory.gate(), reload());
+                    if let Some(milter) = &self.milter {
+                        milter.set_rulings(Rulings::new(&self.settings, &self.bench.read()));
+                    }
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
                 _ = watch.tick() => match self.hooks.stalled(clock::monotonic()) {

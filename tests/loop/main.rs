@@ -6,6 +6,7 @@
 mod failing;
 mod garbage;
 mod kill;
+mod milter;
 mod stage;
 mod steering;
 mod throttle;

@@ -15,8 +15,19 @@ use super::{Actions, Command, MilterError, Offer, Stage, Steps};
 pub struct Purpose {
     /// To replace envelope senders.
     pub sign: bool,
-    /// To read the messages.
+    /// To read messages.
     pub read: bool,
+    /// To tell of messages from which recipients were removed: takes their headers.
+    pub header: bool,
+}
+
+/// A recipient that is not to have the message, and the words of the refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// As the MTA spelled it.
+    pub recipient: Vec<u8>,
+    /// Why.
+    pub text: String,
 }
 
 /// A message under way.
@@ -24,15 +35,27 @@ pub struct Purpose {
 pub struct Transaction {
     /// The envelope sender, without `<>`; empty is the null sender.
     pub sender: Vec<u8>,
+    /// The ESMTP parameters of MAIL, as in `XVERP=-=`.
+    pub parameters: Vec<Vec<u8>>,
     /// Whether it came over SMTP: recipients can be refused.
     pub smtp: bool,
     /// Who logged in (SASL); empty for nobody.
     pub user: Vec<u8>,
+    /// The address of whoever handed it in.
+    pub client: Vec<u8>,
+    /// What they called themselves in HELO or EHLO.
+    pub helo: Vec<u8>,
+    /// The port that it came in by.
+    pub port: Vec<u8>,
+    /// What the operator calls that listener (Postfix's `milter_macro_daemon_name`).
+    pub daemon: Vec<u8>,
     /// Its queue id, once the MTA has told it.
     pub queue_id: Vec<u8>,
     /// The recipients that were let through, as the MTA spelled them.
     pub recipients: Vec<Vec<u8>>,
-    /// The message, as far as it is read: header and body with CRLF.
+    /// Those that could not be refused and are to be removed.
+    pub refused: Vec<Refused>,
+    /// The message, as far as it is read, with CRLF: the header, and the body where that is wanted.
     pub content: Vec<u8>,
     /// Whether more came than is read.
     pub cut: bool,
@@ -61,7 +84,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreement {
     offer: Offer,
-    macros: bool,
+    macros: &'static [(u32, &'static str)],
 }
 
 /// A connection.
@@ -71,25 +94,39 @@ pub struct Session {
     /// How much of a message is read, in octets.
     max_size: usize,
     agreed: Option<Offer>,
+    helo: Vec<u8>,
     transaction: Transaction,
+    /// Whether a message is under way.
+    is_busy: bool,
+    /// Whether the body of this message is read.
+    is_wanted: bool,
 }
 
+/// The stages of MAIL, RCPT and the end of the message in an agreement (`SMFIM_*`).
+const MAIL: u32 = 2;
+const RCPT: u32 = 3;
+const END: u32 = 5;
 /// The macros that we want to hear at RCPT, so that MAIL need not be sent: Postfix evaluates what is asked for.
-const RCPT_MACROS: &str = "i {mail_addr} {auth_authen}";
+const ALONE: &[(u32, &str)] = &[(RCPT, "i {mail_addr} {auth_authen}"), (END, "i")];
+/// Those that we want where MAIL is sent.
+const WITH_MAIL: &[(u32, &str)] = &[
+    (MAIL, "i {auth_authen} {client_addr} {daemon_port} {daemon_name}"),
+    (RCPT, "i"),
+    (END, "i"),
+];
 
 impl Agreement {
     /// Appends the packet.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let at = out.len();
         self.offer.encode(out);
-        if self.macros {
-            // The stage of RCPT is 3 (SMFIM_ENVRCPT).
-            out.extend_from_slice(&3u32.to_be_bytes());
-            out.extend_from_slice(RCPT_MACROS.as_bytes());
+        for (stage, names) in self.macros {
+            out.extend_from_slice(&stage.to_be_bytes());
+            out.extend_from_slice(names.as_bytes());
             out.push(0);
-            let length = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
-            out[at..at + 4].copy_from_slice(&length.to_be_bytes());
         }
+        let length = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 }
 
@@ -101,14 +138,17 @@ impl Session {
             purpose,
             max_size,
             agreed: None,
+            helo: Vec::new(),
             transaction: Transaction::default(),
+            is_busy: false,
+            is_wanted: false,
         }
     }
 
     /// Whether a message is under way.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.transaction != Transaction::default()
+        self.is_busy
     }
 
     /// The message under way.
@@ -120,6 +160,16 @@ impl Session {
     /// A recipient was let through.
     pub fn take(&mut self, recipient: Vec<u8>) {
         self.transaction.recipients.push(recipient);
+    }
+
+    /// A recipient that cannot be refused is to be removed at the end.
+    pub fn remove(&mut self, recipient: Vec<u8>, text: String) {
+        self.transaction.refused.push(Refused { recipient, text });
+    }
+
+    /// The body of this message is to be read. Without this, as little of it is sent as can be.
+    pub fn want_body(&mut self) {
+        self.is_wanted = true;
     }
 
     /// Takes a command.
@@ -147,9 +197,12 @@ impl Session {
             }
             Command::Macros { stage, values } => self.learn(stage, &values),
             Command::Connect { .. } => unless(Steps::NO_REPLY_CONNECT),
-            Command::Helo(_) => unless(Steps::NO_REPLY_HELO),
-            Command::Mail { sender, .. } => {
-                self.begin(sender);
+            Command::Helo(name) => {
+                self.helo = name.to_vec();
+                unless(Steps::NO_REPLY_HELO)
+            }
+            Command::Mail { sender, parameters } => {
+                self.begin(sender, &parameters);
                 unless(Steps::NO_REPLY_MAIL)
             }
             Command::Rcpt { recipient, .. } => self.rcpt(recipient),
@@ -165,15 +218,18 @@ impl Session {
             }
             Command::Body(piece) => self.body(piece, steps),
             Command::EndOfMessage(piece) => {
-                self.append(piece);
-                Step::Finish(std::mem::take(&mut self.transaction))
+                if self.is_wanted {
+                    self.append(piece);
+                }
+                Step::Finish(self.end())
             }
             Command::Abort => {
-                self.transaction = Transaction::default();
+                self.end();
                 Step::Wait
             }
             Command::QuitNewConnection => {
-                self.transaction = Transaction::default();
+                self.end();
+                self.helo.clear();
                 Step::Wait
             }
             Command::Quit => Step::Close,
@@ -191,9 +247,14 @@ impl Session {
                 }),
             };
         };
-        let macros = offer.actions.contains(Actions::SET_MACROS);
-        let agreed = offer.answer(self.wanted(), self.spared(macros))?;
+        let names = offer.actions.contains(Actions::SET_MACROS);
+        let agreed = offer.answer(self.wanted(), self.spared(names))?;
         self.agreed = Some(agreed);
+        let macros = match names {
+            true if agreed.steps.contains(Steps::NO_MAIL) => ALONE,
+            true => WITH_MAIL,
+            false => &[],
+        };
         Ok(Step::Agree(Agreement {
             offer: agreed,
             macros,
@@ -202,18 +263,19 @@ impl Session {
 
     /// The actions that we may need. A recipient that `sendmail(1)` brought is removed at the end.
     fn wanted(&self) -> Actions {
-        let wanted = Actions::DELETE_RCPT.and(Actions::SET_MACROS);
+        let mut wanted = Actions::DELETE_RCPT.and(Actions::SET_MACROS);
         if self.purpose.sign {
-            wanted.and(Actions::CHANGE_SENDER).and(Actions::ADD_HEADER)
-        } else {
-            wanted
+            wanted = wanted.and(Actions::CHANGE_SENDER);
         }
+        if self.purpose.read {
+            wanted = wanted.and(Actions::ADD_RCPT);
+        }
+        wanted
     }
 
     /// The steps that we need not hear of. `macros` tells whether RCPT will bring what MAIL would have said.
     fn spared(&self, macros: bool) -> Steps {
         let mut spared = Steps::NO_CONNECT
-            .and(Steps::NO_HELO)
             .and(Steps::NO_DATA)
             .and(Steps::NO_UNKNOWN)
             .and(Steps::SKIP)
@@ -224,10 +286,15 @@ impl Session {
             .and(Steps::NO_REPLY_MAIL)
             .and(Steps::NO_REPLY_HEADER)
             .and(Steps::NO_REPLY_END_OF_HEADER);
-        if !self.purpose.read {
-            spared = spared.and(Steps::NO_BODY);
+        if self.purpose.read {
+            // What is signed by DKIM must come as it stands.
+            spared = spared.and(Steps::LEADING_SPACE);
+        } else {
+            spared = spared.and(Steps::NO_BODY).and(Steps::NO_HELO);
             if !self.purpose.sign {
-                spared = spared.and(Steps::NO_HEADER).and(Steps::NO_END_OF_HEADER);
+                if !self.purpose.header {
+                    spared = spared.and(Steps::NO_HEADER).and(Steps::NO_END_OF_HEADER);
+                }
                 if macros {
                     spared = spared.and(Steps::NO_MAIL);
                 }
@@ -237,32 +304,52 @@ impl Session {
     }
 
     fn learn(&mut self, stage: Stage, values: &[(&[u8], &[u8])]) -> Step {
+        let message = &mut self.transaction;
         for (name, value) in values {
             let name = name.strip_prefix(b"{").unwrap_or(name);
             let name = name.strip_suffix(b"}").unwrap_or(name);
-            match (name, stage) {
-                (b"i", _) => self.transaction.queue_id = value.to_vec(),
-                (b"auth_authen", _) => self.transaction.user = value.to_vec(),
-                (b"mail_addr", Stage::Rcpt) => self.transaction.sender = bare(value).0.to_vec(),
-                _ => {}
-            }
+            let field = match (name, stage) {
+                (b"i", _) => &mut message.queue_id,
+                (b"auth_authen", _) => &mut message.user,
+                (b"client_addr", _) => &mut message.client,
+                (b"daemon_port", _) => &mut message.port,
+                (b"daemon_name", _) => &mut message.daemon,
+                (b"mail_addr", Stage::Rcpt) => &mut message.sender,
+                _ => continue,
+            };
+            *field = value.to_vec();
         }
         Step::Wait
     }
 
-    /// A message begins. What the macros said beforehand of its sender stays: they come first.
-    fn begin(&mut self, sender: &[u8]) {
+    /// A message begins. What the macros said beforehand of who hands it in stays: they come first.
+    fn begin(&mut self, sender: &[u8], parameters: &[&[u8]]) {
         let (sender, smtp) = bare(sender);
+        let before = self.end();
+        self.is_busy = true;
         self.transaction = Transaction {
             sender: sender.to_vec(),
+            parameters: parameters.iter().map(|parameter| parameter.to_vec()).collect(),
             smtp,
-            user: std::mem::take(&mut self.transaction.user),
-            queue_id: std::mem::take(&mut self.transaction.queue_id),
+            helo: self.helo.clone(),
+            user: before.user,
+            client: before.client,
+            port: before.port,
+            daemon: before.daemon,
+            queue_id: before.queue_id,
             ..Transaction::default()
         };
     }
 
+    /// The message is over.
+    fn end(&mut self) -> Transaction {
+        self.is_busy = false;
+        self.is_wanted = false;
+        std::mem::take(&mut self.transaction)
+    }
+
     fn rcpt(&mut self, recipient: &[u8]) -> Step {
+        self.is_busy = true;
         self.transaction.smtp = bare(recipient).1;
         Step::Decide(recipient.to_vec())
     }
@@ -281,8 +368,11 @@ impl Session {
     }
 
     fn body(&mut self, piece: &[u8], steps: Steps) -> Step {
-        self.append(piece);
-        if self.transaction.cut && steps.contains(Steps::SKIP) {
+        if self.is_wanted {
+            self.append(piece);
+        }
+        let enough = self.transaction.cut || !self.is_wanted;
+        if enough && steps.contains(Steps::SKIP) {
             Step::Skip
         } else if steps.contains(Steps::NO_REPLY_BODY) {
             Step::Wait
@@ -349,10 +439,12 @@ mod tests {
     const SIGN: Purpose = Purpose {
         sign: true,
         read: false,
+        header: false,
     };
     const READ: Purpose = Purpose {
         sign: false,
         read: true,
+        header: false,
     };
 
     #[test]
@@ -373,7 +465,7 @@ mod tests {
         assert!(!agreement.offer.actions.contains(Actions::CHANGE_SENDER));
         let mut out = Vec::new();
         agreement.encode(&mut out);
-        assert!(out.ends_with(b"\0\0\0\x03i {mail_addr} {auth_authen}\0"));
+        assert!(out.ends_with(b"\0\0\0\x03i {mail_addr} {auth_authen}\0\0\0\0\x05i\0"));
         assert_eq!(out[..4], u32::try_from(out.len() - 4).unwrap().to_be_bytes());
         let steps = all(
             &mut session,
@@ -409,7 +501,7 @@ mod tests {
         let Step::Agree(agreement) = session.receive(Command::Negotiate(old)).unwrap() else {
             panic!("no agreement")
         };
-        assert!(!agreement.macros && !agreement.offer.steps.contains(Steps::NO_MAIL));
+        assert!(agreement.macros.is_empty() && !agreement.offer.steps.contains(Steps::NO_MAIL));
         let mail = Command::Mail {
             sender: b"<a@app.test>",
             parameters: vec![],
@@ -425,15 +517,29 @@ mod tests {
     #[test]
     fn a_message_is_read_to_its_end() {
         let mut session = session(READ);
-        let steps = all(
+        session.receive(Command::Helo(b"mx.x.test")).unwrap();
+        let said: &[(&[u8], &[u8])] = &[
+            (b"{auth_authen}", b"app"),
+            (b"i", b"Q1"),
+            (b"{client_addr}", b"192.0.2.1"),
+            (b"{daemon_port}", b"25"),
+        ];
+        let mut steps = all(
             &mut session,
             vec![
-                macros(Stage::Mail, &[(b"{auth_authen}", b"app"), (b"i", b"Q1")]),
+                macros(Stage::Mail, said),
                 Command::Mail {
                     sender: b"<>",
                     parameters: vec![b"SIZE=5"],
                 },
                 rcpt(b"<b@x.test>"),
+            ],
+        );
+        session.want_body();
+        session.take(b"<b@x.test>".to_vec());
+        steps.extend(all(
+            &mut session,
+            vec![
                 Command::Header {
                     name: b"Subject",
                     value: b"a\n b",
@@ -441,7 +547,7 @@ mod tests {
                 Command::EndOfHeader,
                 Command::Body(b"text\r\n"),
             ],
-        );
+        ));
         let expected = [
             Step::Wait,
             Step::Wait,
@@ -451,10 +557,19 @@ mod tests {
             Step::Continue,
         ];
         assert_eq!(steps, expected);
-        session.take(b"<b@x.test>".to_vec());
         let Ok(Step::Finish(message)) = session.receive(Command::EndOfMessage(b"")) else {
             panic!("no end")
         };
+        let from = (
+            message.client.as_slice(),
+            message.helo.as_slice(),
+            message.port.as_slice(),
+        );
+        assert_eq!(
+            from,
+            (b"192.0.2.1".as_slice(), b"mx.x.test".as_slice(), b"25".as_slice())
+        );
+        assert_eq!(message.parameters, [b"SIZE=5".to_vec()]);
         assert_eq!(message.content, b"Subject: a\r\n b\r\n\r\ntext\r\n");
         assert_eq!(
             (
@@ -470,6 +585,13 @@ mod tests {
     #[test]
     fn no_more_is_read_than_is_wanted() {
         let mut session = session(READ);
+        assert_eq!(
+            session.receive(Command::Body(b"a")),
+            Ok(Step::Skip),
+            "nobody wants it"
+        );
+        session.receive(rcpt(b"<b@bounces.test>")).unwrap();
+        session.want_body();
         let piece = [b'x'; 60];
         assert_eq!(session.receive(Command::Body(&piece)), Ok(Step::Continue));
         assert_eq!(session.receive(Command::Body(&piece)), Ok(Step::Skip));

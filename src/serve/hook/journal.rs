@@ -5,7 +5,6 @@
 //! Trouble made from outside (malformed requests, time-outs) is told once in a while for each kind, with
 //! the number of those left out.
 
-use super::Service;
 use crate::clock;
 use crate::engine::answer::Finding;
 use crate::engine::suppression::Standing;
@@ -31,13 +30,13 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Something to tell.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(in crate::serve) enum Line {
     /// An answer that holds mail up.
     Decision(Decision),
     /// A connection that made trouble.
     Trouble {
         /// Where.
-        service: Service,
+        service: &'static str,
         /// Which.
         kind: Trouble,
         /// Who.
@@ -45,12 +44,23 @@ pub(super) enum Line {
         /// In detail, where there is more to say.
         detail: String,
     },
+    /// A recipient that was removed from a message.
+    Removed {
+        /// The queue id.
+        queue_id: String,
+        /// The envelope sender.
+        sender: String,
+        /// Who.
+        recipient: String,
+        /// Why.
+        text: String,
+    },
 }
 
 /// An answer that holds mail up. Its texts lie one after the other in [`Queue::text`]: the threads that
 /// answer then neither allocate for a line nor share what they allocated with the thread that writes.
 #[derive(Debug, PartialEq)]
-pub(super) struct Decision {
+pub(in crate::serve) struct Decision {
     asked: &'static str,
     address: usize,
     sender: usize,
@@ -60,20 +70,20 @@ pub(super) struct Decision {
 
 /// Whom and what a decision was about; what is not known is empty.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
+pub(in crate::serve) struct Subject<'a> {
     /// The policy service, or the map asked.
-    pub(super) asked: &'static str,
+    pub(in crate::serve) asked: &'static str,
     /// About whom.
-    pub(super) address: &'a str,
+    pub(in crate::serve) address: &'a str,
     /// The envelope sender.
-    pub(super) sender: &'a str,
+    pub(in crate::serve) sender: &'a str,
     /// The queue id.
-    pub(super) queue_id: &'a str,
+    pub(in crate::serve) queue_id: &'a str,
 }
 
 /// Kinds of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Trouble {
+pub(in crate::serve) enum Trouble {
     /// Something that is no request.
     Malformed,
     /// The connection ended within a request.
@@ -86,6 +96,10 @@ pub(super) enum Trouble {
     Accept,
     /// A look-up in a map that there is not.
     NoMap,
+    /// A connection that said nothing for too long.
+    Silent,
+    /// Our part of a message failed.
+    Failed,
 }
 
 impl Trouble {
@@ -97,13 +111,15 @@ impl Trouble {
             Self::Full => "too many connections, closed one that was idle",
             Self::Accept => "cannot take a connection",
             Self::NoMap => "no such map",
+            Self::Silent => "nothing came for too long, connection closed",
+            Self::Failed => "a message could not be seen to",
         }
     }
 }
 
 /// The way to the log.
 #[derive(Debug, Default)]
-pub(super) struct Journal {
+pub(in crate::serve) struct Journal {
     queue: Mutex<Queue>,
     /// Signalled when the queue is closed. Lines do not signal: to wake a thread for each costs more
     /// than to answer a request does.
@@ -122,7 +138,7 @@ struct Queue {
 
 impl Journal {
     /// Starts the thread that writes. The receiver hangs up when, after [`Journal::close`], all is written.
-    pub(super) fn start() -> io::Result<(Arc<Self>, Receiver<()>)> {
+    pub(in crate::serve) fn start() -> io::Result<(Arc<Self>, Receiver<()>)> {
         let journal = Arc::new(Self::default());
         let writer = Arc::clone(&journal);
         let (writing, written) = sync_channel(0);
@@ -136,7 +152,7 @@ impl Journal {
     }
 
     /// Queues a line; never waits for the log.
-    pub(super) fn tell(&self, line: Line) {
+    pub(in crate::serve) fn tell(&self, line: Line) {
         let mut queue = self.queue.lock();
         if queue.lines.len() < QUEUE {
             queue.lines.push(line);
@@ -146,7 +162,7 @@ impl Journal {
     }
 
     /// Queues the line about a decision; never waits for the log.
-    pub(super) fn decided(&self, subject: Subject<'_>, finding: Finding) {
+    pub(in crate::serve) fn decided(&self, subject: Subject<'_>, finding: Finding) {
         let texts = [subject.address, subject.sender, subject.queue_id];
         let mut queue = self.queue.lock();
         if queue.lines.len() >= QUEUE || queue.text.len() >= MAX_TEXT {
@@ -167,12 +183,12 @@ impl Journal {
     }
 
     /// How many lines were not logged.
-    pub(super) fn lost(&self) -> u64 {
+    pub(in crate::serve) fn lost(&self) -> u64 {
         self.queue.lock().lost
     }
 
     /// No more lines: the thread writes what is queued and ends.
-    pub(super) fn close(&self) {
+    pub(in crate::serve) fn close(&self) {
         self.queue.lock().closed = true;
         self.closing.notify_all();
     }
@@ -189,6 +205,20 @@ impl Journal {
             for line in lines.drain(..) {
                 match line {
                     Line::Decision(decision) => rest = write_decision(&decision, rest),
+                    Line::Removed {
+                        queue_id,
+                        sender,
+                        recipient,
+                        text,
+                    } => {
+                        tracing::info!(
+                            hook = "milter",
+                            queue_id,
+                            sender,
+                            recipient,
+                            "removed from its message: {text}"
+                        );
+                    }
                     Line::Trouble {
                         service,
                         kind,
@@ -263,7 +293,7 @@ fn write_decision<'a>(decision: &Decision, text: &'a str) -> &'a str {
 
 /// Writes about trouble, unless that would be too often; `before` tells how many were left out.
 fn write_trouble(
-    service: Service,
+    service: &'static str,
     kind: Trouble,
     peer: Option<SocketAddr>,
     detail: &str,
@@ -273,13 +303,13 @@ fn write_trouble(
         return;
     };
     let peer = peer.map_or_else(|| "socket file".to_owned(), |p| p.to_string());
-    tracing::warn!(hook = %service, peer, left_out, "{}: {detail}", kind.text());
+    tracing::warn!(hook = service, peer, left_out, "{}: {detail}", kind.text());
 }
 
 /// How much was told of each kind of trouble.
 #[derive(Debug, Default)]
 struct Ration {
-    told: HashMap<(Service, Trouble), Told>,
+    told: HashMap<(&'static str, Trouble), Told>,
     lost: Option<Instant>,
 }
 
@@ -291,7 +321,7 @@ struct Told {
 
 impl Ration {
     /// Whether this one may be told, and if so, how many were left out since the last.
-    fn take(&mut self, service: Service, kind: Trouble, now: Instant) -> Option<u64> {
+    fn take(&mut self, service: &'static str, kind: Trouble, now: Instant) -> Option<u64> {
         match self.told.get_mut(&(service, kind)) {
             None => {
                 self.told.insert(
@@ -319,7 +349,7 @@ impl Ration {
         self.told.retain(|(service, kind), told| {
             let due = now.saturating_duration_since(told.last) >= EVERY;
             if due && told.left_out > 0 {
-                tracing::warn!(hook = %service, "{}: {} more", kind.text(), told.left_out);
+                tracing::warn!(hook = service, "{}: {} more", kind.text(), told.left_out);
             }
             !due
         });
@@ -344,8 +374,7 @@ mod tests {
     fn trouble_of_one_kind_is_told_once_in_a_while() {
         let start = clock::monotonic();
         let mut ration = Ration::default();
-        let mut take =
-            |kind, seconds| ration.take(Service::Policy, kind, start + Duration::from_secs(seconds));
+        let mut take = |kind, seconds| ration.take("policy", kind, start + Duration::from_secs(seconds));
         assert_eq!(take(Trouble::Malformed, 0), Some(0));
         assert_eq!(take(Trouble::Malformed, 1), None);
         assert_eq!(take(Trouble::Malformed, 9), None);
@@ -360,7 +389,7 @@ mod tests {
         let journal = Journal::default();
         for _ in 0..QUEUE + 3 {
             journal.tell(Line::Trouble {
-                service: Service::Policy,
+                service: "policy",
                 kind: Trouble::Full,
                 peer: None,
                 detail: String::new(),

@@ -164,7 +164,7 @@ impl Desk {
     fn no_map(&self, error: &answer::NoSuchMap) {
         count(&self.worker.counters(self.service).no_map);
         self.shared.journal.tell(Line::Trouble {
-            service: self.service,
+            service: self.service.name(),
             kind: Trouble::NoMap,
             peer: None,
             detail: error.to_string(),
@@ -173,7 +173,7 @@ impl Desk {
 
     fn trouble(&self, kind: Trouble, pulse: &Pulse, detail: String) {
         self.shared.journal.tell(Line::Trouble {
-            service: self.service,
+            service: self.service.name(),
             kind,
             peer: pulse.peer,
             detail,

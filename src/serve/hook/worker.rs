@@ -272,7 +272,7 @@ impl Drop for Place {
 
 fn tell(service: Service, shared: &Shared, kind: Trouble, peer: Option<SocketAddr>, detail: String) {
     shared.journal.tell(Line::Trouble {
-        service,
+        service: service.name(),
         kind,
         peer,
         detail,

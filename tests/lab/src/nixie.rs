@@ -124,6 +124,7 @@ impl Setup {
 const LISTENERS: &[(&str, u16)] = &[
     ("policy", 7460),
     ("socketmap", 7461),
+    ("milter", 7462),
     ("lmtp", 7463),
     ("http", 7480),
 ];
@@ -275,7 +276,7 @@ impl Nixie {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Where a listener is: `policy`, `socketmap`, `lmtp` or `http`. Unknown names have port 0.
+    /// Where a listener is: `policy`, `socketmap`, `milter`, `lmtp` or `http`. Unknown names have port 0.
     #[must_use]
     pub fn address(&self, listener: &str) -> SocketAddr {
         let port = LISTENERS
@@ -285,14 +286,24 @@ impl Nixie {
         (self.claim.address(), port).into()
     }
 
-    /// All its hooks, for [`crate::postfix::Postfix::hook`].
+    /// Its hooks but for the milter, for [`crate::postfix::Postfix::hook`].
     #[must_use]
     pub fn hooks(&self) -> Hooks {
         let inet = |listener: &str| Some(format!("inet:{}", self.address(listener)));
         Hooks {
             policy: inet("policy"),
             socketmap: inet("socketmap"),
+            milter: None,
             lmtp: inet("lmtp"),
+        }
+    }
+
+    /// Its milter and nothing else.
+    #[must_use]
+    pub fn milter(&self) -> Hooks {
+        Hooks {
+            milter: Some(format!("inet:{}", self.address("milter"))),
+            ..Hooks::default()
         }
     }
 

@@ -17,6 +17,8 @@ pub struct Hooks {
     pub policy: Option<String>,
     /// The socketmap server, without the map's name: `inet:127.0.0.1:7461`.
     pub socketmap: Option<String>,
+    /// The milter, for mail over SMTP and other mail: `inet:127.0.0.1:7462`.
+    pub milter: Option<String>,
     /// The LMTP server for the bounce domain: `inet:127.0.0.1:7463`.
     pub lmtp: Option<String>,
 }
@@ -145,6 +147,10 @@ impl Setup {
                 format!("socketmap:{at}:transport, {static_map}")
             }),
         );
+        if let Some(at) = &self.hooks.milter {
+            put("smtpd_milters", at.clone());
+            put("non_smtpd_milters", at.clone());
+        }
         let policy = self.hooks.policy.as_ref().map_or(String::new(), |at| {
             format!("check_policy_service {{ {at}, timeout=3s, default_action=DUNNO }}, ")
         });
