@@ -12,6 +12,7 @@ pub mod retention;
 pub mod section;
 pub mod signing;
 pub mod suppression;
+pub mod trust;
 pub mod warm_up;
 
 pub use milter::Milter;
@@ -20,6 +21,7 @@ pub use retention::Retention;
 pub use section::*;
 pub use signing::SigningSettings;
 pub use suppression::{Alert, GuardSettings, Suppression};
+pub use trust::TrustSettings;
 pub use warm_up::WarmUp;
 
 use serde::Deserialize;
@@ -88,6 +90,8 @@ pub struct Settings {
     pub rules: Rules,
     /// `[privacy]`
     pub privacy: Privacy,
+    /// `[trust]`
+    pub trust: TrustSettings,
     /// `[signing]`
     pub signing: SigningSettings,
     /// `[retention]`

@@ -10,6 +10,7 @@
 
 use super::alert::Alarm;
 use super::feed;
+use super::found::Found;
 use super::release::Bell;
 use crate::clock;
 use crate::engine::classify;
@@ -23,7 +24,7 @@ use crate::engine::suppression::guard::Incident;
 use crate::engine::suppression::privacy::{Veil, is_hash};
 use crate::engine::throttle::State;
 use crate::engine::throttle::plan::WarmUps;
-use crate::engine::trust::Signed;
+use crate::engine::trust::{self, Signed};
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
@@ -94,6 +95,8 @@ pub struct KeeperCounters {
     pub commits: AtomicU64,
     /// Transactions that failed.
     pub failures: AtomicU64,
+    /// What was found of reports.
+    pub found: Found,
 }
 
 /// Why something was not kept.
@@ -271,8 +274,8 @@ impl Keeper {
     async fn commit(&self, intake: &Intake) -> Result<(), StoreError> {
         let bench = self.bench.read().clone();
         let memory = &self.memory;
-        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain));
         let now = clock::now();
+        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain), now);
         let committed = self
             .store
             .commit(&batch, |known| {
@@ -309,6 +312,14 @@ impl Keeper {
         self.counters
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
+        let news = batch
+            .records
+            .iter()
+            .zip(&committed.findings)
+            .zip(&committed.fresh);
+        for ((record, finding), _) in news.filter(|(_, fresh)| **fresh) {
+            self.counters.found.count(&record.event, finding);
+        }
         self.forget(&committed.lifted, committed.sequence);
         for suppression in &committed.changed {
             feed::remember(&self.memory, suppression, committed.sequence);
@@ -427,20 +438,35 @@ fn merge<'a>(intakes: impl Iterator<Item = &'a Intake>) -> Intake {
 }
 
 /// Judges what was handed in.
-fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Arc<str>>) -> Batch {
+fn judge(
+    intake: &Intake,
+    bench: &Bench,
+    provider_of: &dyn Fn(&str) -> Option<Arc<str>>,
+    now: Timestamp,
+) -> Batch {
     let policy = &bench.policy;
+    let signing = bench.signing.as_ref();
     let records = intake
         .events
         .iter()
         .map(|event| {
             let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
             let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
-            let record = Record::new(event.clone(), verdict, lane, policy.local_part);
-            let known = || provider_of(event.mailed().domain()).map(|name| (&*name).into());
+            let mut record = Record::new(event.clone(), verdict, lane, policy.local_part);
+            let known = provider_of(event.mailed().domain());
+            let (claim, marks) = trust::claim(
+                event,
+                signing,
+                known.as_deref().and_then(|name| bench.providers.get(name)),
+                now,
+            );
+            record.correlations.extend(marks);
+            let known = || known.as_deref().map(Into::into);
             policy.veil.record(Record {
                 counts,
+                claim,
                 provider: record.provider.clone().or_else(known),
-                stream: policy.stream_of(event.sender.as_deref(), event.sasl_username.as_deref()),
+                stream: stream_of(event, bench, now),
                 ..record
             })
         })
@@ -459,6 +485,25 @@ fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Ar
             .map(|signed| policy.veil.signed(signed.clone()))
             .collect(),
         guard: policy.guard,
+    }
+}
+
+/// The stream that the mail was in: what left with a signed return path says so itself.
+fn stream_of(event: &Event, bench: &Bench, now: Timestamp) -> Option<Box<str>> {
+    let policy = &bench.policy;
+    let signing = bench.signing.as_ref().filter(|_| policy.streams.is_told_apart());
+    let paths = [event.sender.as_deref(), event.return_path.as_deref()];
+    let token = signing.and_then(|signing| {
+        let mut paths = paths.into_iter().flatten();
+        paths.find_map(|path| signing.open(path, now)?.ok())
+    });
+    let sealed = token.and_then(|token| {
+        let mut kinds = policy.streams.iter().map(|(_, kind)| kind.name.as_str());
+        kinds.find(|name| token.is_in(Some(name)))
+    });
+    match sealed {
+        Some(name) => Some(name.into()),
+        None => policy.stream_of(event.sender.as_deref(), event.sasl_username.as_deref()),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod alert;
 pub mod detail;
 pub mod dns;
 pub mod feed;
+pub mod found;
 pub mod hook;
 pub mod http;
 pub mod journal;
@@ -132,6 +133,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         streams: streams(settings),
         allow: settings.suppression.allow_list(),
         veil: Veil::default(),
+        forces: settings.trust.0.clone(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
