@@ -5,6 +5,7 @@
 //! file is read strictly by `toml` first: an unknown key or a wrong type is an error that names file,
 //! line and key.
 
+pub mod authentication;
 pub mod listen;
 pub mod privacy;
 pub mod retention;
@@ -12,6 +13,7 @@ pub mod section;
 pub mod suppression;
 pub mod warm_up;
 
+pub use authentication::Authentication;
 pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
@@ -73,6 +75,8 @@ pub struct Settings {
     pub alert: Alert,
     /// `[dns]`
     pub dns: Dns,
+    /// `[authentication]`
+    pub authentication: Authentication,
     /// `[release]`
     pub release: Release,
     /// `[[stream]]`
@@ -205,6 +209,7 @@ impl Settings {
         self.guard.validate()?;
         self.alert.validate()?;
         self.retention.validate()?;
+        self.authentication.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -297,6 +302,8 @@ impl Settings {
             ("[log]", self.log != new.log),
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
+            ("[dns]", self.dns != new.dns),
+            ("[authentication]", self.authentication != new.authentication),
             ("[release]", self.release != new.release),
             ("[alert]", self.alert != new.alert),
             ("[privacy]", self.privacy != new.privacy),
