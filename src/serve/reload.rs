@@ -50,7 +50,6 @@ pub fn reload(
     settings.policy.on_hold = new.policy.on_hold;
     settings.policy.max_backlog = new.policy.max_backlog;
     settings.milter.take_over(new.milter);
-    settings.signing = new.signing;
     hooks.set_answers(super::answers(settings, &next));
     *bench.write() = Arc::new(next);
     settings.throttle = new.throttle;
