@@ -8,6 +8,7 @@ set -euo pipefail
 known=(
     "make|runs the Makefile|/usr/bin/make"
     "postfix|the end-to-end tests deliver through a real one|/usr/sbin/postfix"
+    "miltertest|another client of the milter protocol plays with ours|/usr/bin/miltertest"
     "postgresql|the store's contract is tested on a real one|/usr/lib/postgresql/*/bin/postgres"
 )
 

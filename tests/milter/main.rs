@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, its functions included"
 )]
 
+mod client;
 mod driver;
 mod record;
 mod replay;
