@@ -10,14 +10,18 @@ pub mod listen;
 pub mod privacy;
 pub mod retention;
 pub mod section;
+pub mod signing;
 pub mod suppression;
+pub mod trust;
 pub mod warm_up;
 
 pub use authentication::Authentication;
 pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
+pub use signing::SigningSettings;
 pub use suppression::{Alert, GuardSettings, Suppression};
+pub use trust::TrustSettings;
 pub use warm_up::WarmUp;
 
 use listen::ListenAddress;
@@ -87,6 +91,10 @@ pub struct Settings {
     pub rules: Rules,
     /// `[privacy]`
     pub privacy: Privacy,
+    /// `[trust]`
+    pub trust: TrustSettings,
+    /// `[signing]`
+    pub signing: SigningSettings,
     /// `[retention]`
     pub retention: Retention,
     /// `[trace]`
@@ -210,6 +218,7 @@ impl Settings {
         self.alert.validate()?;
         self.retention.validate()?;
         self.authentication.validate()?;
+        self.signing.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod normal;
 pub mod provider;
 pub mod replay;
+pub mod return_path;
 pub mod rule;
 pub mod simulate;
 pub mod suppression;

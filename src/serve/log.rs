@@ -186,6 +186,7 @@ impl LogIntake {
             events,
             unread: Vec::new(),
             positions: positions.into_iter().collect(),
+            ..Intake::default()
         };
         if intake.events.is_empty() && intake.positions.is_empty() {
             return Ok(());

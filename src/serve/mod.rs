@@ -13,6 +13,7 @@ pub mod authenticate;
 pub mod detail;
 pub mod dns;
 pub mod feed;
+pub mod found;
 pub mod hook;
 pub mod http;
 pub mod journal;
@@ -21,6 +22,7 @@ pub mod lanes;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
+pub mod recover;
 pub mod release;
 pub mod reload;
 pub mod resolve;
@@ -103,10 +105,11 @@ pub fn providers(settings: &Settings) -> anyhow::Result<Providers> {
 pub fn bench(settings: &Settings) -> anyhow::Result<Bench> {
     let mut bench = bench_in_clear(settings)?;
     bench.policy.veil = settings.veil()?;
+    bench.signing = settings.signing()?;
     Ok(bench)
 }
 
-/// The same without the key of `[privacy]`, which not everybody may read: for those who judge and keep nothing.
+/// The same without the keys of `[privacy]` and `[signing]`, which not everybody may read: for those who judge and keep nothing.
 ///
 /// # Errors
 /// As [`bench`].
@@ -129,6 +132,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         streams: streams(settings),
         allow: settings.suppression.allow_list(),
         veil: Veil::default(),
+        forces: settings.trust.0.clone(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
@@ -137,6 +141,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         providers,
         egress: settings.egress.name.clone(),
         policy,
+        signing: None,
     })
 }
 

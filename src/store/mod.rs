@@ -34,6 +34,7 @@ mod row;
 mod schema;
 mod selection;
 mod session;
+mod signed;
 pub mod sqlite;
 mod strike;
 mod suppression;

@@ -24,6 +24,8 @@ pub enum Keepsake {
     Seen,
     /// The marks of what left.
     Sent,
+    /// Whom signed messages went to.
+    Signed,
     /// The marks of failures told.
     Failure,
     /// What was counted, by the minute.
@@ -45,10 +47,11 @@ pub struct Swept {
 
 impl Keepsake {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Event,
         Self::Seen,
         Self::Sent,
+        Self::Signed,
         Self::Failure,
         Self::Tally,
         Self::Unread,
@@ -62,6 +65,7 @@ impl Keepsake {
             Self::Event => "event",
             Self::Seen => "seen",
             Self::Sent => "sent",
+            Self::Signed => "signed",
             Self::Failure => "failure",
             Self::Tally => "tally",
             Self::Unread => "unread",
@@ -123,6 +127,13 @@ async fn step(
             let walk = Walk {
                 look: "SELECT mark FROM sent WHERE mark > $1 ORDER BY mark LIMIT $2",
                 drop: "DELETE FROM sent WHERE mark > $1 AND mark <= $2 AND at < $3",
+            };
+            walk.step(session, before, from, limit).await
+        }
+        Keepsake::Signed => {
+            let walk = Walk {
+                look: "SELECT identity FROM signed WHERE identity > $1 ORDER BY identity LIMIT $2",
+                drop: "DELETE FROM signed WHERE identity > $1 AND identity <= $2 AND at < $3",
             };
             walk.step(session, before, from, limit).await
         }

@@ -9,6 +9,7 @@
 use super::Subject;
 use crate::engine::classify;
 use crate::engine::decide::Record;
+use crate::engine::trust::Signed;
 use crate::mail::address::{Address, AddressKey, LocalPart};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice};
@@ -131,14 +132,21 @@ impl Veil {
             event.reply.text = self.text_about(&event.reply.text, original);
         }
         // A sender of our own may carry the recipient's address (VERP).
-        event.sender = event.sender.take().map(|sender| match sender.rsplit_once('@') {
-            Some((_, domain)) => format!("@{domain}"),
-            None => sender,
-        });
+        event.sender = event.sender.take().map(without_local_part);
         event.return_path = None;
         event.envelope_id = None;
         event.sasl_username = event.sasl_username.take().map(|user| self.text(&user));
         record
+    }
+
+    /// What is remembered of a signed message, as it is kept: of its sender, the domain.
+    #[must_use]
+    pub fn signed(&self, mut signed: Signed) -> Signed {
+        if self.is_drawn() {
+            signed.mailed = signed.mailed.into_iter().map(|key| self.over(key)).collect();
+            signed.sender = without_local_part(signed.sender);
+        }
+        signed
     }
 
     /// A subject as it is kept: domains and patterns are in clear.
@@ -148,6 +156,13 @@ impl Veil {
             Some(key) => Subject::address(self.over(key.clone())).in_stream(subject.stream.as_deref()),
             None => subject,
         }
+    }
+}
+
+fn without_local_part(sender: String) -> String {
+    match sender.rsplit_once('@') {
+        Some((_, domain)) => format!("@{domain}"),
+        None => sender,
     }
 }
 

@@ -1,0 +1,206 @@
+//! `[signing]`: the keys of signed return paths, and how these look.
+
+use super::{ConfigError, Settings, Span};
+use crate::engine::return_path::{DELIMITERS, LONGEST_LOCAL, ReturnPaths, Signing, Style};
+use crate::engine::token::{Keyring, LENGTH};
+use crate::mail::address::canonical_domain;
+use anyhow::{Context as _, bail};
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The longest file of keys that is read, in octets.
+const LONGEST: u64 = 65_536;
+const DAY: u64 = 86_400;
+/// How long a token may hold, in days.
+const LIFETIMES: std::ops::RangeInclusive<u16> = 1..=60;
+
+/// How return paths are signed.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigningSettings {
+    /// The file of the keys; empty is none, and nothing is signed.
+    pub key_file: PathBuf,
+    /// The bounce domain.
+    pub domain: String,
+    /// The local part before the delimiter.
+    pub local: String,
+    /// What stands before the token.
+    pub delimiter: char,
+    /// How a signed return path looks.
+    pub style: Style,
+    /// How long a token holds.
+    pub lifetime: Span,
+}
+
+impl Default for SigningSettings {
+    fn default() -> Self {
+        Self {
+            key_file: PathBuf::new(),
+            domain: String::new(),
+            local: "b".into(),
+            delimiter: '+',
+            style: Style::default(),
+            lifetime: Span::from_secs(14 * DAY),
+        }
+    }
+}
+
+impl SigningSettings {
+    /// Whether mail is signed.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.key_file.as_os_str().is_empty()
+    }
+
+    /// What types cannot say.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
+        let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*/?^_`{|}~+-=.".contains(c);
+        let longest = LONGEST_LOCAL - LENGTH - 1;
+        let fits = (1..=longest).contains(&self.local.len());
+        if !fits || !self.local.chars().all(is_atom) || self.local.starts_with('.') {
+            let problem = format!(
+                "expected 1 to {longest} letters, digits and signs of a local part, found {:?}",
+                self.local
+            );
+            return wrong("[signing] local", problem);
+        }
+        if !DELIMITERS.contains(&self.delimiter) {
+            let problem = format!("expected one of + - = and ., found {:?}", self.delimiter);
+            return wrong("[signing] delimiter", problem);
+        }
+        if self.days().is_none() {
+            let (least, most) = (LIFETIMES.start(), LIFETIMES.end());
+            let problem = format!(
+                "expected whole days, {least}d to {most}d, found {:?}",
+                self.lifetime.0
+            );
+            return wrong("[signing] lifetime", problem);
+        }
+        if self.is_on() && self.bounce_domain().is_none() {
+            let problem = format!(
+                "expected a domain for bounces, as in bounces.example.org, found {:?}",
+                self.domain
+            );
+            return wrong("[signing] domain", problem);
+        }
+        Ok(())
+    }
+
+    /// The lifetime in days.
+    fn days(&self) -> Option<u16> {
+        let seconds = self.lifetime.0.as_secs();
+        let days = u16::try_from(seconds / DAY).ok()?;
+        (seconds % DAY == 0 && LIFETIMES.contains(&days)).then_some(days)
+    }
+
+    fn bounce_domain(&self) -> Option<String> {
+        canonical_domain(&self.domain).filter(|domain| domain.contains('.') && !domain.starts_with('['))
+    }
+}
+
+impl Settings {
+    /// What signs and opens return paths: nothing without keys.
+    ///
+    /// # Errors
+    /// Where the keys cannot be read, are for others to read as well, or are none.
+    pub fn signing(&self) -> anyhow::Result<Option<Signing>> {
+        let settings = &self.signing;
+        if !settings.is_on() {
+            return Ok(None);
+        }
+        let path = &settings.key_file;
+        let said = || format!("[signing] key_file: {}", path.display());
+        let text = read_secret(path).with_context(said)?;
+        let keyring = Keyring::parse(&text).with_context(said)?;
+        let (Some(domain), Some(lifetime)) = (settings.bounce_domain(), settings.days()) else {
+            bail!("[signing]: expected a domain and a lifetime");
+        };
+        let paths = ReturnPaths {
+            local: settings.local.to_ascii_lowercase(),
+            delimiter: settings.delimiter,
+            domain,
+            style: settings.style,
+            lifetime,
+        };
+        Ok(Some(Signing { keyring, paths }))
+    }
+}
+
+/// The text of a file that nobody else may read.
+fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!("expected mode 0600 (nobody else may read it), found {mode:04o}");
+    }
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+    #[test]
+    fn keys_are_for_nobody_else_to_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let mut settings = Settings::default();
+        assert_eq!(settings.signing().unwrap(), None);
+        settings.signing.key_file.clone_from(&path);
+        settings.signing.domain = "Bounces.Example.org".into();
+        let problem = |settings: &Settings| format!("{:#}", settings.signing().unwrap_err());
+        assert!(problem(&settings).contains("No such file"));
+        std::fs::write(&path, format!("7 {KEY}\n")).unwrap();
+        let allow = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        allow(0o640);
+        assert!(
+            problem(&settings).contains("found 0640"),
+            "{}",
+            problem(&settings)
+        );
+        allow(0o600);
+        let signing = settings.signing().unwrap().unwrap();
+        assert_eq!(signing.keyring.numbers().collect::<Vec<_>>(), [7]);
+        assert_eq!(
+            (signing.paths.domain.as_str(), signing.paths.lifetime),
+            ("bounces.example.org", 14)
+        );
+        assert!(!format!("{signing:?} {settings:?}").contains(&KEY[..8]));
+        std::fs::write(&path, format!("7 {KEY}\nsecond {KEY}\n")).unwrap();
+        assert!(problem(&settings).contains("line 2"), "{}", problem(&settings));
+        assert!(!problem(&settings).contains(&KEY[..8]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let read = |text: &str| {
+            let settings = toml::from_str::<SigningSettings>(text).map_err(|error| error.to_string())?;
+            settings.validate().map_err(|error| error.to_string())
+        };
+        let good = "key_file = \"/k\"\ndomain = \"b.example.org\"\nstyle = \"tag\"\ndelimiter = \"=\"";
+        assert_eq!((read(""), read(good)), (Ok(()), Ok(())));
+        for (bad, key) in [
+            ("key_file = \"/k\"", "[signing] domain"),
+            ("key_file = \"/k\"\ndomain = \"[192.0.2.1]\"", "[signing] domain"),
+            ("local = \"\"", "[signing] local"),
+            ("local = \"a b\"", "[signing] local"),
+            ("local = \"abcdefghijklmnopqrstuvwx\"", "1 to 23"),
+            ("delimiter = \"%\"", "[signing] delimiter"),
+            ("delimiter = \"++\"", "delimiter"),
+            ("lifetime = \"61d\"", "[signing] lifetime"),
+            ("lifetime = \"36h\"", "whole days"),
+            ("style = \"verp\"", "style"),
+        ] {
+            let problem = read(bad).unwrap_err();
+            assert!(problem.contains(key), "{bad}: {problem}");
+        }
+    }
+}
