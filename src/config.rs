@@ -5,6 +5,7 @@
 //! file is read strictly by `toml` first: an unknown key or a wrong type is an error that names file,
 //! line and key.
 
+pub mod authentication;
 pub mod listen;
 pub mod privacy;
 pub mod retention;
@@ -14,6 +15,7 @@ pub mod suppression;
 pub mod trust;
 pub mod warm_up;
 
+pub use authentication::Authentication;
 pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
@@ -77,6 +79,8 @@ pub struct Settings {
     pub alert: Alert,
     /// `[dns]`
     pub dns: Dns,
+    /// `[authentication]`
+    pub authentication: Authentication,
     /// `[release]`
     pub release: Release,
     /// `[[stream]]`
@@ -213,6 +217,7 @@ impl Settings {
         self.guard.validate()?;
         self.alert.validate()?;
         self.retention.validate()?;
+        self.authentication.validate()?;
         self.signing.validate()?;
         if let suppression::Expiry::After(sent) = self.retention.sent
             && self.signing.is_on()
@@ -317,6 +322,8 @@ impl Settings {
             ("[log]", self.log != new.log),
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
+            ("[dns]", self.dns != new.dns),
+            ("[authentication]", self.authentication != new.authentication),
             ("[release]", self.release != new.release),
             ("[alert]", self.alert != new.alert),
             ("[privacy]", self.privacy != new.privacy),

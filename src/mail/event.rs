@@ -99,6 +99,9 @@ pub enum Flaw {
     NoAuthor,
     /// Its author is no mail system, but somebody with a mailbox there (RFC 5321 §4.5.1, RFC 2142).
     NoDaemon,
+    /// Its author vouches for something else: whom we mailed is not what was signed, but what the envelope, the
+    /// returned mail or a field without a signature says.
+    Inferred,
     /// DNS did not answer in time.
     Unsure,
 }
@@ -235,5 +238,5 @@ names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });
 names!(Means { Dkim = "dkim", Arc = "arc", Spf = "spf" });
 names!(Flaw {
     Unsigned = "unsigned", Broken = "broken", Unaligned = "unaligned", UnknownSealer = "unknown_sealer",
-    NoAuthor = "no_author", NoDaemon = "no_daemon", Unsure = "unsure",
+    NoAuthor = "no_author", NoDaemon = "no_daemon", Inferred = "inferred", Unsure = "unsure",
 });

@@ -5,6 +5,7 @@
 //! mail. What cannot be read is kept as an unread message. A connection that sends nothing is closed
 //! after 5 minutes; past 100 connections the one idle longest makes room.
 
+use super::authenticate::Authenticator;
 use super::keeper::{Handle, Intake, KeepError};
 use super::seat::{Seat, Seats};
 use crate::clock;
@@ -49,18 +50,20 @@ pub struct Lmtp {
     host: String,
     max_size: usize,
     counters: Arc<LmtpCounters>,
+    authenticator: Option<Arc<Authenticator>>,
     seats: Seats,
     stop: CancellationToken,
 }
 
 impl Lmtp {
-    /// An intake that hands in to `keeper`.
+    /// An intake that hands in to `keeper` what it has read, and what the `authenticator` finds proved of it.
     #[must_use]
     pub fn new(
         keeper: Handle,
         host: String,
         max_size: usize,
         counters: Arc<LmtpCounters>,
+        authenticator: Option<Arc<Authenticator>>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -68,6 +71,7 @@ impl Lmtp {
             host,
             max_size,
             counters,
+            authenticator,
             seats: Seats::new(MAX_CONNECTIONS),
             stop,
         }
@@ -167,7 +171,12 @@ impl Lmtp {
         if let Err(error) = self.keeper.recover(&mut reading, envelope(message)).await {
             return self.put_off(message, &error);
         }
-        let intake = read(message, &reading);
+        let mut intake = read(message, &reading);
+        if let Some(authenticator) = &self.authenticator {
+            authenticator
+                .authenticate(&mut intake.events, &message.content, None)
+                .await;
+        }
         let (events, unread) = (intake.events.len(), intake.unread.len() as u64);
         match self.keeper.keep(intake).await {
             Ok(()) => {

@@ -92,6 +92,8 @@ named! {
         NoAuthor = "no_author",
         /// [`Flaw::NoDaemon`]
         NoDaemon = "no_daemon",
+        /// [`Flaw::Inferred`]
+        Inferred = "inferred",
         /// [`Flaw::Unsure`]
         Unsure = "unsure",
         /// [`Doubt::OtherDomain`]
@@ -147,6 +149,7 @@ impl Doubt {
             Self::Author(Flaw::UnknownSealer) => DoubtKind::UnknownSealer,
             Self::Author(Flaw::NoAuthor) => DoubtKind::NoAuthor,
             Self::Author(Flaw::NoDaemon) => DoubtKind::NoDaemon,
+            Self::Author(Flaw::Inferred) => DoubtKind::Inferred,
             Self::Author(Flaw::Unsure) => DoubtKind::Unsure,
             Self::OtherDomain(_) => DoubtKind::OtherDomain,
             Self::NoMark => DoubtKind::NoMark,
@@ -174,6 +177,7 @@ impl DoubtKind {
             Self::UnknownSealer => "ARC by an unknown sealer",
             Self::NoAuthor => "no author, or several",
             Self::NoDaemon => "author is no mail system",
+            Self::Inferred => "author does not name the recipient",
             Self::Unsure => "signature: DNS did not answer",
             Self::OtherDomain => "author has no say about the recipient",
             Self::NoMark => "no message of ours",
