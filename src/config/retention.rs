@@ -46,7 +46,7 @@ impl Retention {
         let table: [(&'static str, Expiry, u64); 6] = [
             ("[retention] events", self.events, 1),
             ("[retention] seen", self.seen, 30),
-            ("[retention] sent", self.sent, 7),
+            ("[retention] sent", self.sent, 1),
             ("[retention] counts", self.counts, 1),
             ("[retention] unread", self.unread, 1),
             ("[retention] changes", self.changes, 1),
@@ -88,7 +88,7 @@ mod tests {
         }
         for (bad, key) in [
             ("seen = \"29d\"", "seen"),
-            ("sent = \"1d\"", "sent"),
+            ("sent = \"12h\"", "sent"),
             ("events = \"1h\"", "events"),
         ] {
             assert!(read(bad).is_err_and(|problem| problem.contains(key)), "{bad}");

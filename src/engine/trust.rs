@@ -164,3 +164,6 @@ pub fn acts(event: &Event, claim: &Claim, seen: Option<Name>) -> bool {
     let own = event.own && claim.before.is_none() && event.outcome != Outcome::AutoReply;
     own || judge(event, claim, seen).trust().acts()
 }
+
+#[cfg(test)]
+mod tests;

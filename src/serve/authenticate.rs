@@ -120,8 +120,9 @@ impl Authenticator {
 
     async fn prove(&self, message: &[u8], client: Option<&Client>) -> (Authentication, Option<Vec<u8>>) {
         let failed = |flaw| (Authentication::Failed(flaw), None);
-        let Some(mail) = parse(message) else {
-            return failed(Flaw::Broken);
+        let mail = match parse(message) {
+            Ok(mail) => mail,
+            Err(flaw) => return failed(flaw),
         };
         let is_signed = !mail.dkim_headers.is_empty() || !mail.as_headers.is_empty();
         if !is_signed && !mail.has_dkim_errors && !mail.has_arc_errors && client.is_none() {
@@ -315,13 +316,13 @@ impl Authenticator {
     }
 }
 
-/// Takes a message apart; `None` where its header is too long to be a report's.
-fn parse(message: &[u8]) -> Option<AuthenticatedMessage<'_>> {
+/// Takes a message apart. Without a header nothing is signed; one that is too long to be a report's is not gone into.
+fn parse(message: &[u8]) -> Result<AuthenticatedMessage<'_>, Flaw> {
     let end = memchr::memmem::find(message, b"\r\n\r\n").unwrap_or(message.len());
     if end > HEADER {
-        return None;
+        return Err(Flaw::Broken);
     }
-    AuthenticatedMessage::parse(message).filter(|mail| mail.body_offset as usize <= HEADER + 4)
+    AuthenticatedMessage::parse(message).ok_or(Flaw::Unsigned)
 }
 
 fn body<'a>(mail: &AuthenticatedMessage<'_>, message: &'a [u8]) -> &'a [u8] {
@@ -354,4 +355,35 @@ fn more_telling(one: Flaw, other: Flaw) -> Flaw {
         _ => 0,
     };
     [one, other].into_iter().max_by_key(weight).unwrap_or(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_of_these_days() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let at = |text: &str| u64::try_from(text.parse::<Timestamp>().unwrap().as_second()).unwrap();
+        let date = |text: &'static str| [(&b"Date"[..], text.as_bytes())];
+        let recent = date(" Sat, 21 Nov 2026 12:00:00 +0000\r\n");
+        assert!(is_fresh(0, &recent, now));
+        assert!(is_fresh(at("2026-11-09T12:00:00Z"), &recent, now));
+        assert!(!is_fresh(at("2026-11-07T12:00:00Z"), &recent, now));
+        assert!(!is_fresh(at("2026-11-24T12:00:00Z"), &recent, now));
+        assert!(!is_fresh(u64::MAX, &[], now));
+        assert!(!is_fresh(0, &date(" Sat, 07 Nov 2026 11:00:00 +0000\r\n"), now));
+        assert!(!is_fresh(0, &date(" then\r\n"), now));
+        assert!(!is_fresh(0, &[], now));
+    }
+
+    #[test]
+    fn what_is_worth_telling_outweighs() {
+        assert_eq!(more_telling(Flaw::Unsigned, Flaw::Unaligned), Flaw::Unaligned);
+        assert_eq!(
+            more_telling(Flaw::Broken, Flaw::UnknownSealer),
+            Flaw::UnknownSealer
+        );
+        assert_eq!(more_telling(Flaw::Unsure, Flaw::Broken), Flaw::Unsure);
+    }
 }

@@ -74,7 +74,8 @@ impl Dns {
     }
 
     /// The resolver itself, for those who ask for other records. They hold a [`place`](Self::place) meanwhile.
-    pub(super) fn resolver(&self) -> TokioResolver {
+    #[must_use]
+    pub fn resolver(&self) -> TokioResolver {
         TokioResolver::clone(&self.resolver)
     }
 

@@ -6,7 +6,7 @@
 //! after 5 minutes; past 100 connections the one idle longest makes room.
 
 use super::authenticate::Authenticator;
-use super::keeper::{Handle, Intake};
+use super::keeper::{Handle, Intake, KeepError};
 use super::seat::{Seat, Seats};
 use crate::clock;
 use crate::mail::event::Source;
@@ -167,7 +167,11 @@ impl Lmtp {
 
     /// Reads the message, hands it in, and tells whether it is committed.
     async fn keep(&self, message: &Message) -> Kept {
-        let mut intake = read(message);
+        let mut reading = message::read(&message.content);
+        if let Err(error) = self.keeper.recover(&mut reading, envelope(message)).await {
+            return self.put_off(message, &error);
+        }
+        let mut intake = read(message, &reading);
         if let Some(authenticator) = &self.authenticator {
             authenticator
                 .authenticate(&mut intake.events, &message.content, None)
@@ -181,24 +185,28 @@ impl Lmtp {
                 debug!(sender = %message.sender, recipients = ?message.recipients, events, "lmtp: kept");
                 Kept::Yes
             }
-            Err(error) => {
-                self.counters.deferred.fetch_add(1, Ordering::Relaxed);
-                info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
-                Kept::NotNow
-            }
+            Err(error) => self.put_off(message, &error),
         }
+    }
+
+    fn put_off(&self, message: &Message, error: &KeepError) -> Kept {
+        self.counters.deferred.fetch_add(1, Ordering::Relaxed);
+        info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
+        Kept::NotNow
+    }
+}
+
+fn envelope(message: &Message) -> Envelope<'_> {
+    Envelope {
+        sender: Some(&message.sender),
+        recipient: message.recipients.first().map(String::as_str),
     }
 }
 
 /// Lowers a message to events; what yields none is kept as unread.
-fn read(message: &Message) -> Intake {
+fn read(message: &Message, reading: &Reading) -> Intake {
     let now = clock::now();
-    let envelope = Envelope {
-        sender: Some(&message.sender),
-        recipient: message.recipients.first().map(String::as_str),
-    };
-    let reading = message::read(&message.content);
-    let events = message::events(&reading, envelope, Source::Lmtp, now);
+    let events = message::events(reading, envelope(message), Source::Lmtp, now);
     if !events.is_empty() {
         return Intake {
             events,
@@ -211,7 +219,7 @@ fn read(message: &Message) -> Intake {
         intake: "lmtp".into(),
         sender: Some(message.sender.clone()),
         recipient: Some(recipient.clone()),
-        reason: problem(&reading),
+        reason: problem(reading),
         content: message.content.clone(),
     });
     Intake {

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod milter;
+pub mod recover;
 pub mod release;
 pub mod reload;
 pub mod resolve;

@@ -17,6 +17,9 @@ use nixie::engine::heard::Heard;
 use nixie::engine::provider::Providers;
 use nixie::engine::rule::RuleSet;
 use nixie::engine::verdict::{Remedy, Scope, Verdict};
+use nixie::mail::attested::Attested;
+use nixie::mail::authentication_results::{Method, Results};
+use nixie::mail::author::author;
 use nixie::mail::dsn::Report;
 use nixie::mail::event::{Event, Source};
 use nixie::mail::formats::FORMATS;
@@ -24,6 +27,7 @@ use nixie::mail::letter::Letter;
 use nixie::mail::message::{Envelope, events, read};
 use nixie::mail::received::Hop;
 use nixie::mail::reply::Reply;
+use nixie::mail::signed::{Field, signed as mail_signed};
 use nixie::postfix::log::{Calendar, Joiner, Line, decode};
 use nixie::postfix::{lmtp as lmtp_protocol, policy as policy_protocol, socketmap as socketmap_protocol};
 use std::mem::{Discriminant, discriminant};
@@ -35,6 +39,7 @@ pub type Target = fn(&[u8]);
 /// Every target, by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("arf", arf),
+    ("authentication_results", authentication_results),
     ("dsn", dsn),
     ("formats", formats),
     ("lmtp", lmtp),
@@ -42,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("message", message),
     ("policy", policy),
     ("reply", reply),
+    ("signed", signed),
     ("socketmap", socketmap),
 ];
 
@@ -83,6 +89,43 @@ pub fn arf(part: &[u8]) {
         b"\n--b\nContent-Type: message/rfc822\n\nTo: a@x.test\nMessage-ID: <1@app.test>\n\nhi\n--b--\n",
     );
     message(&complaint);
+}
+
+/// Any text is what somebody found out about a mail: whom they saw sign is named in it.
+pub fn authentication_results(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    if let Ok(results) = Results::parse(&text) {
+        assert!(results.dkim_passed().all(|domain| domain.len() <= text.len()));
+        let words = |method: &Method| !method.name.is_empty() && !method.result.is_empty();
+        assert!(results.methods.iter().all(words));
+    }
+}
+
+/// Any octets are a signed message: what a signature covers holds no field that it does not name, nor one twice, and
+/// the author is one address.
+pub fn signed(raw: &[u8]) {
+    if let Some(author) = author(raw) {
+        assert_eq!(author.to_string().matches('@').count(), 1, "{author}");
+    }
+    let end = raw
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map_or(raw.len(), |at| at + 2);
+    let (header, body) = raw.split_at(end);
+    let mut fields: Vec<Field<'_>> = Vec::new();
+    for line in header.split_inclusive(|&b| b == b'\n') {
+        if let Some(colon) = line.iter().position(|&b| b == b':') {
+            fields.push((&line[..colon], &line[colon + 1..]));
+        }
+    }
+    let names = ["From", "Date", "Message-ID", "X-A"].map(str::to_owned);
+    if let Ok(message) = mail_signed(&fields, body.strip_prefix(b"\r\n").unwrap_or(body), &names) {
+        let froms = fields
+            .iter()
+            .filter(|(name, _)| name.trim_ascii().eq_ignore_ascii_case(b"from"));
+        assert_eq!(froms.count(), 1);
+        let _ = Attested::of(&message);
+    }
 }
 
 /// Any octets are a letter, and each format may be asked to read it, whether its tell says so or not.

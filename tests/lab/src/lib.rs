@@ -8,6 +8,7 @@
 //! | [`postgres`] | a private Postgres that can be stopped and started again |
 //! | [`nixie`] | the built `nixie`, as a process that can be killed and started again |
 //! | [`dns`] | a name server with a zone of its own |
+//! | [`signer`] | a domain that signs (DKIM) and seals (ARC) mail |
 //! | [`smtp`] | a client that gets a reply for each recipient |
 //! | [`need`] | what the machine lacks, and whether that is an error |
 //! | [`wait`], [`loopback`] | deadlines; addresses nobody else uses |
@@ -22,5 +23,6 @@ pub mod nixie;
 pub mod postfix;
 pub mod postgres;
 pub mod provider;
+pub mod signer;
 pub mod smtp;
 pub mod wait;
