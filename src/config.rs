@@ -5,6 +5,7 @@
 //! file is read strictly by `toml` first: an unknown key or a wrong type is an error that names file,
 //! line and key.
 
+pub mod authentication;
 pub mod listen;
 pub mod milter;
 pub mod privacy;
@@ -14,6 +15,7 @@ pub mod signing;
 pub mod suppression;
 pub mod warm_up;
 
+pub use authentication::Authentication;
 pub use milter::Milter;
 pub use privacy::Privacy;
 pub use retention::Retention;
@@ -78,6 +80,8 @@ pub struct Settings {
     pub alert: Alert,
     /// `[dns]`
     pub dns: Dns,
+    /// `[authentication]`
+    pub authentication: Authentication,
     /// `[release]`
     pub release: Release,
     /// `[[stream]]`
@@ -214,6 +218,7 @@ impl Settings {
         self.retention.validate()?;
         self.signing.validate()?;
         self.milter.validate(self.signing.is_on())?;
+        self.authentication.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
@@ -298,6 +303,8 @@ impl Settings {
             ("[log]", self.log != new.log),
             ("[egress]", self.egress != new.egress),
             ("[address]", self.address != new.address),
+            ("[dns]", self.dns != new.dns),
+            ("[authentication]", self.authentication != new.authentication),
             ("[release]", self.release != new.release),
             ("[alert]", self.alert != new.alert),
             ("[privacy]", self.privacy != new.privacy),

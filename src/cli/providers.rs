@@ -67,7 +67,7 @@ fn check(file: Option<&PathBuf>, settings: &Settings) -> anyhow::Result<ExitCode
 fn list(providers: &Providers) {
     say!("{:<14} {:<44} documented for one sending address", "id", "name");
     for provider in providers.all() {
-        let Provider { id, name, limits } = provider;
+        let Provider { id, name, limits, .. } = provider;
         say!("{id:<14} {name:<44} {}", documented(limits));
     }
 }

@@ -1,6 +1,7 @@
 //! Floor 3: judgement. Everything here is pure and synchronous and takes `now`: what is judged today
 //! can be judged again tomorrow, with the same result.
 
+pub mod alignment;
 pub mod answer;
 pub mod backlog;
 pub mod classify;

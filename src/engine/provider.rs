@@ -4,6 +4,7 @@
 //! The catalogue is data (`config/providers.toml`). What is wrong with it is refused with file and
 //! line, and nothing of it is used.
 
+use crate::mail::address::{Address, LocalPart};
 use serde::Deserialize;
 use std::collections::HashMap;
 use toml::Spanned;
@@ -17,9 +18,29 @@ pub struct Provider {
     pub name: String,
     /// What it documents.
     pub limits: Documented,
+    /// The domains that its bounces are from (`From`), with all that is below them; lower case.
+    pub reports_from: Vec<String>,
+    /// The addresses that its feedback loop reports complaints from; lower case.
+    pub complaints_from: Vec<String>,
 }
 
 impl Provider {
+    /// Whether it reports as this domain, bounces or complaints.
+    #[must_use]
+    pub fn reports_as(&self, domain: &str) -> bool {
+        let domain = canonical(domain);
+        let below = |suffix: &String| {
+            domain
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.reports_from.iter().any(below)
+            || self
+                .complaints_from
+                .iter()
+                .any(|address| address.rsplit_once('@').is_some_and(|(_, at)| at == domain))
+    }
+
     /// The name of a Postfix transport of its own, `nixie-google`; `None` where it documents nothing that such a
     /// transport could hold to.
     #[must_use]
@@ -83,6 +104,10 @@ struct Entry {
     messages_per_second: Option<u32>,
     #[serde(default)]
     tls: bool,
+    #[serde(default)]
+    reports_from: Vec<Spanned<String>>,
+    #[serde(default)]
+    complaints_from: Vec<Spanned<String>>,
 }
 
 impl Providers {
@@ -184,8 +209,12 @@ impl Providers {
                 wrong(suffix.span().start, problem);
             }
         }
+        let reports_from = reporting(&entry.reports_from, wrong);
+        let complaints_from = complaining(&entry.complaints_from, wrong);
         self.list.push(Provider {
             id,
+            reports_from,
+            complaints_from,
             name: entry.name,
             limits: Documented {
                 connections: entry.connections,
@@ -213,6 +242,16 @@ impl Providers {
     #[must_use]
     pub fn of_host(&self, host: &str) -> Option<&Provider> {
         self.list.get(self.owner(&canonical(host))?)
+    }
+
+    /// Whether some provider's feedback loop reports complaints from this address.
+    #[must_use]
+    pub fn sends_complaints(&self, address: &Address) -> bool {
+        let address = address.key(LocalPart::Fold);
+        let is_it = |from: &String| from == address.as_str();
+        self.list
+            .iter()
+            .any(|provider| provider.complaints_from.iter().any(is_it))
     }
 
     /// Whose longest suffix a name ends with.
@@ -275,6 +314,34 @@ impl Providers {
         }
         psl::domain_str(&host).map_or_else(|| host.clone(), str::to_owned)
     }
+}
+
+/// The domains that bounces are from; what is none is told.
+fn reporting(entries: &[Spanned<String>], wrong: &mut dyn FnMut(usize, String)) -> Vec<String> {
+    let mut domains = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let domain = canonical(entry.get_ref());
+        match suffix_problem(&domain) {
+            Ok(()) => domains.push(domain),
+            Err(problem) => wrong(
+                entry.span().start,
+                format!("reports_from: {problem}, found {:?}", entry.get_ref()),
+            ),
+        }
+    }
+    domains
+}
+
+/// The addresses that complaints are from; what is none is told.
+fn complaining(entries: &[Spanned<String>], wrong: &mut dyn FnMut(usize, String)) -> Vec<String> {
+    let mut addresses = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match Address::parse(entry.get_ref()) {
+            Ok(address) => addresses.push(address.key(LocalPart::Fold).as_str().to_owned()),
+            Err(problem) => wrong(entry.span().start, format!("complaints_from: {problem}")),
+        }
+    }
+    addresses
 }
 
 /// What keeps a suffix from being that of a provider's hosts (RFC 1123 §2.1).
@@ -409,6 +476,16 @@ mod tests {
                 good.replace("a.test", "192.0.2.1"),
                 4,
                 "mx: expected the end of host names, not an address",
+            ),
+            (
+                format!("{good}reports_from = [\"a.test\", \"co.uk\"]\n"),
+                5,
+                "reports_from: expected the domain of one provider",
+            ),
+            (
+                format!("{good}complaints_from = [\"staff\"]\n"),
+                5,
+                "complaints_from: expected user@domain",
             ),
             (
                 good.replace("\"a.test\"", ""),

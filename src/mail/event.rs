@@ -40,6 +40,8 @@ pub enum Source {
     Log,
     /// A message handed over by LMTP.
     Lmtp,
+    /// A message that the milter read on its way through.
+    Milter,
     /// A message read from a file, an mbox or a Maildir.
     File,
 }
@@ -99,6 +101,9 @@ pub enum Flaw {
     NoAuthor,
     /// Its author is no mail system, but somebody with a mailbox there (RFC 5321 §4.5.1, RFC 2142).
     NoDaemon,
+    /// Its author vouches for something else: whom we mailed is not what was signed, but what the envelope, the
+    /// returned mail or a field without a signature says.
+    Inferred,
     /// DNS did not answer in time.
     Unsure,
 }
@@ -231,9 +236,9 @@ names!(Outcome {
     Delivered = "delivered", Deferred = "deferred", Failed = "failed", Expired = "expired",
     Relayed = "relayed", Complaint = "complaint", AutoReply = "auto_reply",
 });
-names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });
+names!(Source { Log = "log", Lmtp = "lmtp", Milter = "milter", File = "file" });
 names!(Means { Dkim = "dkim", Arc = "arc", Spf = "spf" });
 names!(Flaw {
     Unsigned = "unsigned", Broken = "broken", Unaligned = "unaligned", UnknownSealer = "unknown_sealer",
-    NoAuthor = "no_author", NoDaemon = "no_daemon", Unsure = "unsure",
+    NoAuthor = "no_author", NoDaemon = "no_daemon", Inferred = "inferred", Unsure = "unsure",
 });

@@ -3,6 +3,9 @@
 
 pub mod address;
 pub mod arf;
+pub mod attested;
+pub mod authentication_results;
+pub mod author;
 pub mod dsn;
 pub mod event;
 mod field;
@@ -12,5 +15,6 @@ pub mod letter;
 pub mod message;
 pub mod received;
 pub mod reply;
+pub mod signed;
 pub mod status;
 pub mod verp;

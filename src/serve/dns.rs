@@ -15,7 +15,7 @@ use hickory_resolver::proto::rr::RData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What an answer without a time to live is worth.
 const SOME_TIME: Duration = Duration::from_secs(15 * 60);
@@ -73,10 +73,20 @@ impl Dns {
         self.parallel
     }
 
+    /// The resolver itself, for those who ask for other records. They hold a [`place`](Self::place) meanwhile.
+    pub(super) fn resolver(&self) -> TokioResolver {
+        TokioResolver::clone(&self.resolver)
+    }
+
+    /// Waits for the right to have one look-up under way. `None` never comes: the places are never closed.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+
     /// The mail exchangers of a domain, and for how long that is true.
     pub async fn exchangers(&self, domain: &str) -> (Exchangers, Duration) {
         let asked = async {
-            let _place = self.places.acquire().await.ok();
+            let _place = self.place().await;
             // A name with a final dot is complete: no search list.
             self.resolver.mx_lookup(format!("{domain}.")).await
         };

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod alert;
+pub mod authenticate;
 pub mod detail;
 pub mod dns;
 pub mod feed;
@@ -21,6 +22,7 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod milter;
+pub mod reading;
 pub mod release;
 pub mod reload;
 pub mod resolve;
@@ -42,6 +44,7 @@ use crate::store::Store;
 use accept::AsyncListener;
 use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
+use authenticate::Authenticator;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
@@ -238,6 +241,22 @@ fn hook_settings(settings: &Settings, bench: &Bench) -> HookSettings {
     }
 }
 
+/// The resolver, where anybody needs one.
+fn look_ups(settings: &Settings) -> Option<Dns> {
+    if !settings.dns.lookups && !settings.authentication.enabled {
+        return None;
+    }
+    let dns = Dns::new(&settings.dns);
+    if let Err(error) = &dns {
+        let error = format!("{error:#}");
+        warn!(
+            error,
+            "no look-ups: each domain is by itself until it answers, and no report proves itself"
+        );
+    }
+    dns.ok()
+}
+
 /// The kinds of mail.
 fn streams(settings: &Settings) -> Streams {
     Streams::new(settings.stream.iter().map(Into::into).collect())
@@ -359,26 +378,25 @@ impl Daemon {
             stop_rest.clone(),
         ));
         let resolve_counters = Arc::new(ResolveCounters::default());
-        if settings.dns.lookups {
-            match Dns::new(&settings.dns) {
-                Ok(dns) => {
-                    let (task, wanted) = Resolve::new(
-                        dns,
-                        Arc::clone(&memory),
-                        Arc::clone(&bench),
-                        Arc::clone(&resolve_counters),
-                    );
-                    memory.when_unknown(move |domain| wanted.want(domain));
-                    rest.spawn(task.run(stop_rest.clone()));
-                }
-                Err(error) => {
-                    warn!(
-                        error = format!("{error:#}"),
-                        "no look-ups: each domain is by itself until it answers"
-                    );
-                }
-            }
+        let dns = look_ups(&settings);
+        if let Some(dns) = dns.clone().filter(|_| settings.dns.lookups) {
+            let (task, wanted) = Resolve::new(
+                dns,
+                Arc::clone(&memory),
+                Arc::clone(&bench),
+                Arc::clone(&resolve_counters),
+            );
+            memory.when_unknown(move |domain| wanted.want(domain));
+            rest.spawn(task.run(stop_rest.clone()));
         }
+        let authenticator = dns.filter(|_| settings.authentication.enabled);
+        let authenticator = authenticator.map(|dns| {
+            Arc::new(Authenticator::new(
+                dns,
+                &settings.authentication,
+                Arc::clone(&bench),
+            ))
+        });
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
         if let Some(listener) = bound.lmtp {
             let (host, size) = (host_name(), settings.lmtp.max_size);
@@ -387,6 +405,7 @@ impl Daemon {
                 host,
                 size,
                 Arc::clone(&lmtp_counters),
+                authenticator.clone(),
                 stop_intakes.clone(),
             );
             intakes.spawn(intake.run(AsyncListener::new(listener)?));
@@ -396,6 +415,12 @@ impl Daemon {
             let around = milter::Surroundings {
                 memory: Arc::clone(&memory),
                 keeper: handle.clone(),
+                reader: milter::Reader {
+                    store: store.clone(),
+                    authenticator,
+                    host: host_name(),
+                    runtime: tokio::runtime::Handle::current(),
+                },
                 removed: None,
                 stop: stop_intakes.clone(),
             };

@@ -55,6 +55,7 @@ impl Setup {
             .text("egress", "name", "lab")
             // Nothing of the lab leaves the machine.
             .value("dns", "lookups", "false")
+            .value("authentication", "enabled", "false")
     }
 
     /// Sets a key to a text.
