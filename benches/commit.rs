@@ -203,7 +203,7 @@ fn bare(batch: &Batch) -> Bare {
     Bare {
         ids: records.iter().map(|record| record.event.id.0.to_vec()).collect(),
         marks: left
-            .flat_map(|record| record.correlations.iter().map(|mark| mark.0.to_vec()))
+            .flat_map(|record| record.correlations.iter().map(|mark| mark.print.0.to_vec()))
             .collect(),
         kept: kept
             .map(|record| {

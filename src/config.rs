@@ -13,6 +13,7 @@ pub mod retention;
 pub mod section;
 pub mod signing;
 pub mod suppression;
+pub mod trust;
 pub mod warm_up;
 
 pub use authentication::Authentication;
@@ -22,6 +23,7 @@ pub use retention::Retention;
 pub use section::*;
 pub use signing::SigningSettings;
 pub use suppression::{Alert, GuardSettings, Suppression};
+pub use trust::TrustSettings;
 pub use warm_up::WarmUp;
 
 use serde::Deserialize;
@@ -92,6 +94,8 @@ pub struct Settings {
     pub rules: Rules,
     /// `[privacy]`
     pub privacy: Privacy,
+    /// `[trust]`
+    pub trust: TrustSettings,
     /// `[signing]`
     pub signing: SigningSettings,
     /// `[retention]`

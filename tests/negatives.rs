@@ -9,7 +9,7 @@ use nixie::engine::decide::{Known, Policy, Record, decide};
 use nixie::engine::provider::Providers;
 use nixie::engine::rule::RuleSet;
 use nixie::engine::throttle::Limits;
-use nixie::engine::trust::{self, Trust};
+use nixie::engine::trust::{self, Claim, Name, Trust};
 use nixie::engine::verdict::{Cause, Remedy};
 use nixie::mail::address::LocalPart;
 use nixie::mail::event::{Event, Outcome, Source};
@@ -58,7 +58,7 @@ fn suppresses(event: &Event) -> bool {
     let record = Record::new(event.clone(), verdict, lane, LocalPart::Fold);
     let known = Known {
         fresh: vec![true],
-        correlated: vec![true],
+        correlated: vec![Some(Name::MessageId)],
         repeat_of: vec![None],
         ..Known::default()
     };
@@ -120,8 +120,9 @@ fn an_answer_is_never_trusted() {
             );
             for own in [false, true] {
                 event.own = own;
-                for correlated in [false, true] {
-                    assert_eq!(trust::of(&event, correlated), Trust::Unverified, "{name}");
+                for seen in [None, Some(Name::Token), Some(Name::MessageId)] {
+                    let finding = trust::judge(&event, &Claim::default(), seen);
+                    assert_eq!(finding.trust(), Trust::Unverified, "{name}");
                 }
                 assert!(!suppresses(&event), "{name}");
             }

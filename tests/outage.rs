@@ -47,7 +47,7 @@ impl Model {
     fn known(&self, records: &[Record]) -> Known {
         let mut known = Known {
             fresh: vec![true; records.len()],
-            correlated: vec![false; records.len()],
+            correlated: vec![None; records.len()],
             repeat_of: vec![None; records.len()],
             incidents: self.incidents.clone(),
             ..Known::default()

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::engine::throttle::State;
 use crate::store::Store;
+use crate::store::contract::Totals;
 use jiff::SignedDuration;
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     for (outcome, count) in &totals.outcomes {
         say!("  {outcome:20} {count}");
     }
+    reports(&totals);
     if totals.unread > 0 {
         say!(
             "\nunread     {} messages were kept that no bounce could be read from",
@@ -59,6 +61,26 @@ pub async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How sure we are of the reports that came, and why nothing proved the others.
+fn reports(totals: &Totals) {
+    if totals.trust.is_empty() {
+        return;
+    }
+    say!(
+        "\nreports    {}",
+        totals.trust.iter().map(|(_, count)| count).sum::<u64>()
+    );
+    for (trust, count) in &totals.trust {
+        say!("  {trust:20} {count}");
+    }
+    if !totals.doubts.is_empty() {
+        say!("  nothing proved, when they came:");
+    }
+    for (doubt, count) in &totals.doubts {
+        say!("    {:18} {count:5}  {}", doubt.name(), doubt.phrase());
+    }
 }
 
 /// The incidents that last, and those of the last week.

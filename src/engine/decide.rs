@@ -17,7 +17,7 @@ use super::suppression::strike::Strike;
 use super::suppression::terms::{Term, Terms};
 use super::suppression::{AllowList, NewSuppression, Subject, Suppression};
 use super::throttle::{Lane, LaneKey, Limits};
-use super::trust::{self, Fingerprint, Trust};
+use super::trust::{self, Claim, Finding, Fingerprint, Forces, Mark, Name, Trust};
 use super::verdict::{Cause, Remedy, Scope};
 use crate::engine::verdict::Verdict;
 use crate::mail::address::{AddressKey, LocalPart};
@@ -40,7 +40,9 @@ pub struct Record {
     /// The key of the address that we mailed.
     pub mailed: AddressKey,
     /// Marks to remember (where the event says that a message left) or to look up (where it reports on one).
-    pub correlations: Vec<Fingerprint>,
+    pub correlations: Vec<Mark>,
+    /// What the report brings along as proof.
+    pub claim: Claim,
     /// The identity of the failure, where our own MTA reports it in more than one way.
     pub failure: Option<Fingerprint>,
     /// Who answered, or whose mail goes there as far as that is known; `None` where nobody's does.
@@ -57,8 +59,8 @@ pub struct Record {
 pub struct Known {
     /// Whether this is the first time that the event is seen.
     pub fresh: Vec<bool>,
-    /// Whether a message that left matches the report.
-    pub correlated: Vec<bool>,
+    /// By what name a message that left is known to be the one reported on, the best; `None` where none is.
+    pub correlated: Vec<Option<Name>>,
     /// The event that told the same failure before.
     pub repeat_of: Vec<Option<EventId>>,
     /// The entries there are for those who were mailed and for their domains, the expired ones too.
@@ -66,7 +68,7 @@ pub struct Known {
     /// Their strikes.
     pub strikes: HashMap<(Subject, Cause), Vec<Strike>>,
     /// What reports that came unproven tell, and whose message is now seen to have left.
-    pub proven: Vec<Charge>,
+    pub proven: Vec<Proven>,
     /// What is known of the sites that the guard is to look at.
     pub sites: BTreeMap<Site, Past>,
     /// The incidents that last, and the latest that are over.
@@ -111,6 +113,15 @@ pub struct Charge {
     pub stream: Option<Box<str>>,
 }
 
+/// Evidence that waited for proof, and has found it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Proven {
+    /// The evidence.
+    pub charge: Charge,
+    /// By what name its message was now seen to leave.
+    pub by: Name,
+}
+
 /// A strike to be kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewStrike {
@@ -149,8 +160,8 @@ pub struct Confirmed {
 /// What should change.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decision {
-    /// The trust of each record, by position.
-    pub trust: Vec<Trust>,
+    /// What was found of each record, by position.
+    pub findings: Vec<Finding>,
     /// The positions of reports that would have been evidence, were they proved: to be kept for when they are.
     pub unproven: Vec<usize>,
     /// Whom to suppress: none that is suppressed already, none twice.
@@ -195,6 +206,8 @@ pub struct Policy {
     pub allow: AllowList,
     /// What is kept of addresses.
     pub veil: Veil,
+    /// What evidence may do, by how sure we are of it.
+    pub forces: Forces,
 }
 
 impl Policy {
@@ -225,6 +238,7 @@ impl Record {
             lane,
             mailed,
             correlations,
+            claim: Claim::default(),
             failure,
             provider,
             stream: None,
@@ -244,9 +258,11 @@ pub fn decide(
     unlimited: &dyn Fn(&LaneKey) -> Option<Lane>,
     now: Timestamp,
 ) -> Decision {
-    let trust = |(index, record): (usize, &Record)| trust::of(&record.event, known.correlated[index]);
+    let finding = |(index, record): (usize, &Record)| {
+        trust::judge(&record.event, &record.claim, known.correlated[index])
+    };
     let mut decision = Decision {
-        trust: records.iter().enumerate().map(trust).collect(),
+        findings: records.iter().enumerate().map(finding).collect(),
         census: tally(records, known),
         ..Decision::default()
     };
@@ -254,21 +270,31 @@ pub fn decide(
     let incidents = census::incidents(known, &decision.turns);
     let mut scales = Scales::new(known, policy, &incidents, now);
     let news = || news(records, known);
-    let acts = |index: usize| decision.trust[index].acts();
+    let findings = &decision.findings;
     news()
-        .filter(|&(index, _)| acts(index))
+        .filter(|&(index, _)| findings[index].trust().acts())
         .for_each(|(_, record)| scales.delivered(record));
     scales.lift();
     let mut unproven = Vec::new();
     for (index, record) in news() {
-        match charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string())) {
-            Some(charge) if acts(index) => scales.weigh(&charge),
-            Some(_) => unproven.push(index),
-            None => {}
+        let Some(charge) = charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string()))
+        else {
+            continue;
+        };
+        let finding = &findings[index];
+        if finding.trust().acts() {
+            let force = policy.forces.on(finding, charge.cause);
+            scales.weigh_with(force, charge);
+        } else if finding.may_wait() {
+            unproven.push(index);
         }
     }
-    known.proven.iter().for_each(|charge| scales.weigh(charge));
-    let own = |&(index, _): &(usize, &Record)| decision.trust[index] == Trust::Own;
+    for proven in &known.proven {
+        let finding = Finding::proven(vec![trust::Proof::Seen(proven.by)]);
+        let force = policy.forces.on(&finding, proven.charge.cause);
+        scales.weigh_with(force, proven.charge.clone());
+    }
+    let own = |&(index, _): &(usize, &Record)| findings[index].trust() == Trust::Own;
     let answers: Vec<&Record> = news().filter(own).map(|(_, record)| record).collect();
     decision.unproven = unproven;
     scales.decide(&mut decision);

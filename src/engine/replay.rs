@@ -8,7 +8,7 @@
 use super::decide::{Known, Policy, Record, charge, decide};
 use super::suppression::guard::Incident;
 use super::suppression::{NewSuppression, Standing, Subject, Suppression, SuppressionId};
-use super::trust::Trust;
+use super::trust::{Claim, Trust};
 use super::verdict::Verdict;
 use crate::mail::event::EventId;
 use jiff::Timestamp;
@@ -74,11 +74,19 @@ impl Replay {
     /// Plays on, with events that come after those before.
     pub fn play(&mut self, cases: &[Case], now: Timestamp) {
         let cases: Vec<&Case> = cases.iter().filter(|case| case.trust.acts()).collect();
-        let correlated: Vec<bool> = cases.iter().map(|case| case.trust == Trust::Correlated).collect();
-        let given: Vec<Record> = cases.iter().map(|case| case.record.clone()).collect();
-        let anew: Vec<Record> = cases.iter().map(|case| self.judged_anew(case)).collect();
-        self.given.play(&given, correlated.clone(), now);
-        self.anew.play(&anew, correlated, now);
+        let trusted = |case: &Case, record: Record| Record {
+            claim: Claim {
+                before: Some(case.trust),
+                ..Claim::default()
+            },
+            ..record
+        };
+        let given = cases.iter().map(|case| trusted(case, case.record.clone()));
+        let given: Vec<Record> = given.collect();
+        let anew = cases.iter().map(|case| trusted(case, self.judged_anew(case)));
+        let anew: Vec<Record> = anew.collect();
+        self.given.play(&given, now);
+        self.anew.play(&anew, now);
     }
 
     fn judged_anew(&mut self, case: &Case) -> Record {
@@ -136,10 +144,10 @@ impl Replay {
 }
 
 impl Play {
-    fn play(&mut self, records: &[Record], correlated: Vec<bool>, now: Timestamp) {
+    fn play(&mut self, records: &[Record], now: Timestamp) {
         self.known.fresh = vec![true; records.len()];
         self.known.repeat_of = vec![None; records.len()];
-        self.known.correlated = correlated;
+        self.known.correlated = vec![None; records.len()];
         let decision = decide(records, &self.known, &self.policy, &|_| None, &|_| None, now);
         for entry in decision.suppress {
             self.known.strikes.remove(&(entry.subject.clone(), entry.cause));

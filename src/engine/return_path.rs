@@ -6,7 +6,8 @@
 //! last [`LENGTH`] characters of the local part, behind a delimiter; what is none of ours has no token, and nothing here
 //! fails.
 
-use super::token::{Keyring, LENGTH};
+use super::token::{Keyring, LENGTH, Token, TokenError};
+use jiff::Timestamp;
 
 /// What may stand before a token: the delimiters of addresses that mail systems know (Postfix's `recipient_delimiter`,
 /// qmail's `-`), and those of VERP.
@@ -47,6 +48,15 @@ pub struct Signing {
     pub keyring: Keyring,
     /// The addresses.
     pub paths: ReturnPaths,
+}
+
+impl Signing {
+    /// Opens the token of an address; `None` where it has none.
+    #[must_use]
+    pub fn open(&self, address: &str, now: Timestamp) -> Option<Result<Token, TokenError>> {
+        let token = self.paths.token_of(address)?;
+        Some(self.keyring.open(token, self.paths.lifetime, now))
+    }
 }
 
 impl ReturnPaths {

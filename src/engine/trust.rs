@@ -4,43 +4,57 @@
 //! | trust | proof |
 //! |---|---|
 //! | own | our MTA's log, or a bounce that our MTA wrote itself and that never crossed a network |
+//! | signed | it came back with a token of ours, about the recipient that it names |
+//! | authenticated | the recipient's domain or its provider demonstrably wrote it (DKIM, ARC, SPF) |
 //! | correlated | the report names a message that we saw leave for that recipient |
-//! | unverified | neither: kept and shown, never acts |
+//! | unverified | none of these: kept and shown, never acts |
 //!
 //! What an automatic answer says is never more than unverified, whatever it answers: it is a person's word,
-//! and no server's.
+//! and no server's. Nor is a report with a token that is about somebody else, made up or too old, whatever else speaks
+//! for it: whoever holds one of our tokens may know what names our mail to others as well.
 
-use crate::mail::address::{Address, AddressKey, LocalPart};
+pub mod claim;
+pub mod force;
+pub mod ground;
+pub mod mark;
+
+pub use claim::{AuthorClaim, Claim, TokenClaim, claim};
+pub use force::{Force, Forces};
+pub use ground::{Doubt, DoubtKind, Proof};
+pub use mark::{Mark, Name, Named, Signed, correlations, failure, leaves, marks, sealed_key};
+
+use crate::engine::verdict::named;
 use crate::mail::event::{Event, Outcome, Source};
-use jiff::Timestamp;
-use sha2::{Digest, Sha256};
+use std::fmt;
 
-/// How sure we are, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Trust {
-    /// Our own MTA said so.
-    Own,
-    /// The report matches a message that we sent to that recipient.
-    Correlated,
-    /// Nothing proves it.
-    Unverified,
+named! {
+    /// How sure we are, best first.
+    Trust {
+        /// Our own MTA said so.
+        Own = "own",
+        /// It came back with a token of ours.
+        Signed = "signed",
+        /// The recipient's domain or its provider said so.
+        Authenticated = "authenticated",
+        /// The report matches a message that we sent to that recipient.
+        Correlated = "correlated",
+        /// Nothing proves it.
+        Unverified = "unverified",
+    }
 }
 
 /// What ties a report to a message that left: a hash over what both sides name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
 
-impl Trust {
-    /// The name in the store and in messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Own => "own",
-            Self::Correlated => "correlated",
-            Self::Unverified => "unverified",
-        }
-    }
+/// What was found of a report: all that proves it, the best first; or all that is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finding {
+    proofs: Vec<Proof>,
+    doubts: Vec<Doubt>,
+}
 
+impl Trust {
     /// Whether evidence of this trust may suppress.
     #[must_use]
     pub fn acts(self) -> bool {
@@ -48,113 +62,108 @@ impl Trust {
     }
 }
 
-/// The trust of an event, given whether a sent message matches it.
+impl Finding {
+    /// What these prove.
+    #[must_use]
+    pub fn proven(mut proofs: Vec<Proof>) -> Self {
+        proofs.sort_by_key(Proof::trust);
+        Self {
+            proofs,
+            doubts: Vec::new(),
+        }
+    }
+
+    /// Nothing proves it, for these reasons.
+    #[must_use]
+    pub fn doubted(doubts: Vec<Doubt>) -> Self {
+        Self {
+            proofs: Vec::new(),
+            doubts,
+        }
+    }
+
+    /// How sure we are.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.proofs.first().map_or(Trust::Unverified, Proof::trust)
+    }
+
+    /// What proves it.
+    #[must_use]
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
+    }
+
+    /// Why nothing proves it; empty where something does.
+    #[must_use]
+    pub fn doubts(&self) -> &[Doubt] {
+        &self.doubts
+    }
+
+    /// Whether a message that is seen to leave later can prove it.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        !self.doubts.iter().any(Doubt::contradicts)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proofs = self.proofs.iter().map(|proof| proof as &dyn fmt::Display);
+        let doubts = self.doubts.iter().map(|doubt| doubt as &dyn fmt::Display);
+        for (index, ground) in proofs.chain(doubts).enumerate() {
+            let between = if index == 0 { "" } else { "; " };
+            write!(f, "{between}{ground}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is found of an event that brings this along, given by what name its message was seen to leave.
 #[must_use]
-pub fn of(event: &Event, correlated: bool) -> Trust {
+pub fn judge(event: &Event, claim: &Claim, seen: Option<Name>) -> Finding {
     if event.outcome == Outcome::AutoReply {
-        Trust::Unverified
-    } else if event.own {
-        Trust::Own
-    } else if correlated {
-        Trust::Correlated
+        return Finding::doubted(vec![Doubt::AutoReply]);
+    }
+    if let Some(trust) = claim.before {
+        let proofs = trust.acts().then_some(Proof::Before(trust));
+        return Finding::proven(proofs.into_iter().collect());
+    }
+    if event.own {
+        let log = event.source == Source::Log;
+        return Finding::proven(vec![if log { Proof::Log } else { Proof::Bounce }]);
+    }
+    let (mut proofs, mut doubts) = (Vec::new(), Vec::new());
+    match &claim.token {
+        TokenClaim::Untried => {}
+        TokenClaim::Holds(proof) => proofs.push(proof.clone()),
+        TokenClaim::NeedsMark(proof) if seen == Some(Name::Token) => proofs.push(proof.clone()),
+        TokenClaim::NeedsMark(_) => doubts.push(Doubt::OtherMessage),
+        TokenClaim::Fails(doubt) => doubts.push(doubt.clone()),
+    }
+    match &claim.author {
+        AuthorClaim::Untried => {}
+        AuthorClaim::Holds(proof) => proofs.push(proof.clone()),
+        AuthorClaim::Fails(doubt) => doubts.push(doubt.clone()),
+    }
+    match seen {
+        Some(Name::Token) => {}
+        Some(name) => proofs.push(Proof::Seen(name)),
+        None => doubts.push(Doubt::NoMark),
+    }
+    if proofs.is_empty() || doubts.iter().any(Doubt::contradicts) {
+        Finding::doubted(doubts)
     } else {
-        Trust::Unverified
+        Finding::proven(proofs)
     }
 }
 
-/// What a message is known by, beside whom it went to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Named<'a> {
-    /// Its Message-ID, without `<>`.
-    pub message_id: Option<&'a str>,
-    /// Its queue id at our MTA.
-    pub queue_id: Option<&'a str>,
-    /// Its envelope id (RFC 3461 ENVID), not in xtext.
-    pub envelope_id: Option<&'a str>,
-    /// What its token is known by.
-    pub identity: Option<&'a [u8; 16]>,
-}
-
-/// A message that leaves with a signed return path: what is remembered of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
-    /// What its token is known by ([`super::token::Token::identity`]).
-    pub identity: [u8; 16],
-    /// Whom it goes to, spelled as `[address] local_part` has it.
-    pub mailed: Vec<AddressKey>,
-    /// The application's own return path.
-    pub sender: String,
-    /// When.
-    pub at: Timestamp,
-    /// Its [`marks`] for each of those.
-    pub marks: Vec<Fingerprint>,
-}
-
-/// The marks by which a message that leaves can be known again, and by which a report names it: each
-/// ties the recipient that we mailed to one of its names.
+/// Whether evidence of the event may do anything.
 #[must_use]
-pub fn marks(named: &Named<'_>, mailed: &Address) -> Vec<Fingerprint> {
-    let mailed = sealed_key(mailed);
-    let names = [
-        ("message-id", named.message_id.map(str::as_bytes)),
-        ("queue-id", named.queue_id.map(str::as_bytes)),
-        ("envelope-id", named.envelope_id.map(str::as_bytes)),
-        ("token", named.identity.map(<[u8; 16]>::as_slice)),
-    ];
-    names
-        .into_iter()
-        .filter_map(|(kind, name)| Some((kind, name?)))
-        .map(|(kind, name)| fingerprint(&[kind.as_bytes(), name, mailed.as_str().as_bytes()]))
-        .collect()
+pub fn acts(event: &Event, claim: &Claim, seen: Option<Name>) -> bool {
+    let own = event.own && claim.before.is_none() && event.outcome != Outcome::AutoReply;
+    own || judge(event, claim, seen).trust().acts()
 }
 
-/// The spelling of a recipient that marks and tokens are made of: the case of letters is often lost on the way.
-#[must_use]
-pub fn sealed_key(mailed: &Address) -> AddressKey {
-    mailed.key(LocalPart::Fold)
-}
-
-/// The marks of a message that an event is about.
-#[must_use]
-pub fn correlations(event: &Event) -> Vec<Fingerprint> {
-    let named = Named {
-        message_id: event.message_id.as_deref(),
-        queue_id: event.queue_id.as_deref(),
-        envelope_id: event.envelope_id.as_deref(),
-        identity: None,
-    };
-    marks(&named, event.mailed())
-}
-
-/// The identity of a final failure at our own MTA: the log line and the bounce that Postfix writes
-/// about it are one failure and must count once. `None` where there is nothing final, or where the
-/// report is not our own MTA's.
-#[must_use]
-pub fn failure(event: &Event) -> Option<Fingerprint> {
-    let terminal = matches!(event.outcome, Outcome::Failed | Outcome::Expired);
-    if !event.own || !terminal {
-        return None;
-    }
-    let queue_id = event.queue_id.as_deref()?;
-    let recipient = event.recipient.key(LocalPart::Fold);
-    let parts = ["failure", queue_id, recipient.as_str()];
-    Some(fingerprint(&parts.map(str::as_bytes)))
-}
-
-fn fingerprint(parts: &[&[u8]]) -> Fingerprint {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    let mut mark = [0; 16];
-    mark.copy_from_slice(&digest[..16]);
-    Fingerprint(mark)
-}
-
-/// The events whose marks are remembered: what left.
-#[must_use]
-pub fn leaves(event: &Event) -> bool {
-    event.source == Source::Log && event.outcome == Outcome::Delivered
-}
+#[cfg(test)]
+mod tests;

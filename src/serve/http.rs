@@ -230,6 +230,7 @@ fn registry(view: &View) -> Registry {
         "Suppressions written from evidence",
         &keeper.suppressions,
     );
+    keeper.found.register(&mut registry);
     incidents(&mut registry, keeper, &view.alerts);
     counter(&mut registry, "holds", "Holds begun", &keeper.holds);
     counter(

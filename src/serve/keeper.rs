@@ -8,26 +8,31 @@
 //! its content is tried alone, and if it is refused even then it is kept as an unread message, so that
 //! one bad line never stops the rest.
 
+mod judge;
+
 use super::alert::Alarm;
 use super::feed;
+use super::found::Found;
+use super::recover::Recovery;
 use super::release::Bell;
 use crate::clock;
-use crate::engine::classify;
-use crate::engine::decide::{self, Policy, Record};
+use crate::engine::decide::{self, Policy};
 use crate::engine::memory::Memory;
 use crate::engine::provider::Providers;
 use crate::engine::return_path::Signing;
 use crate::engine::rule::RuleSet;
 use crate::engine::suppression::Suppression;
 use crate::engine::suppression::guard::Incident;
-use crate::engine::suppression::privacy::{Veil, is_hash};
+use crate::engine::suppression::privacy::is_hash;
 use crate::engine::throttle::State;
 use crate::engine::throttle::plan::WarmUps;
 use crate::engine::trust::Signed;
 use crate::mail::event::{Event, Evidence, Outcome, Source};
+use crate::mail::message::{Envelope, Reading};
 use crate::store::Store;
 use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
 use jiff::Timestamp;
+use judge::{judge, unread_event};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,6 +99,8 @@ pub struct KeeperCounters {
     pub commits: AtomicU64,
     /// Transactions that failed.
     pub failures: AtomicU64,
+    /// What was found of reports.
+    pub found: Found,
 }
 
 /// Why something was not kept.
@@ -111,6 +118,7 @@ pub enum KeepError {
 #[derive(Debug, Clone)]
 pub struct Handle {
     submissions: mpsc::Sender<Submission>,
+    recovery: Recovery,
 }
 
 #[derive(Debug)]
@@ -132,6 +140,16 @@ pub struct Keeper {
 }
 
 impl Handle {
+    /// Gives a complaint that names nobody its recipient, where a token tells ([`super::recover`]): before its events
+    /// are made.
+    ///
+    /// # Errors
+    /// [`KeepError::Store`] where that is not known now.
+    pub async fn recover(&self, reading: &mut Reading, envelope: Envelope<'_>) -> Result<(), KeepError> {
+        let recovered = self.recovery.recover(reading, envelope, clock::now()).await;
+        recovered.map_err(|error| KeepError::Store(error.to_string()))
+    }
+
     /// Hands in and waits until it is committed.
     ///
     /// # Errors
@@ -158,6 +176,7 @@ impl Keeper {
         alarm: Alarm,
     ) -> (Self, Handle) {
         let (sender, submissions) = mpsc::channel(QUEUE);
+        let recovery = Recovery::new(store.clone(), Arc::clone(&bench));
         (
             Self {
                 store,
@@ -168,7 +187,10 @@ impl Keeper {
                 alarm,
                 submissions,
             },
-            Handle { submissions: sender },
+            Handle {
+                submissions: sender,
+                recovery,
+            },
         )
     }
 
@@ -271,8 +293,8 @@ impl Keeper {
     async fn commit(&self, intake: &Intake) -> Result<(), StoreError> {
         let bench = self.bench.read().clone();
         let memory = &self.memory;
-        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain));
         let now = clock::now();
+        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain), now);
         let committed = self
             .store
             .commit(&batch, |known| {
@@ -309,6 +331,14 @@ impl Keeper {
         self.counters
             .duplicates
             .fetch_add((committed.fresh.len() - fresh) as u64, Ordering::Relaxed);
+        let news = batch
+            .records
+            .iter()
+            .zip(&committed.findings)
+            .zip(&committed.fresh);
+        for ((record, finding), _) in news.filter(|(_, fresh)| **fresh) {
+            self.counters.found.count(&record.event, finding);
+        }
         self.forget(&committed.lifted, committed.sequence);
         for suppression in &committed.changed {
             feed::remember(&self.memory, suppression, committed.sequence);
@@ -424,70 +454,6 @@ fn merge<'a>(intakes: impl Iterator<Item = &'a Intake>) -> Intake {
         }
     }
     merged
-}
-
-/// Judges what was handed in.
-fn judge(intake: &Intake, bench: &Bench, provider_of: &dyn Fn(&str) -> Option<Arc<str>>) -> Batch {
-    let policy = &bench.policy;
-    let records = intake
-        .events
-        .iter()
-        .map(|event| {
-            let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, event);
-            let counts = lane.as_ref().is_some_and(|key| bench.warm_ups.of(key).is_some());
-            let record = Record::new(event.clone(), verdict, lane, policy.local_part);
-            let known = || provider_of(event.mailed().domain()).map(|name| (&*name).into());
-            policy.veil.record(Record {
-                counts,
-                provider: record.provider.clone().or_else(known),
-                stream: policy.stream_of(event.sender.as_deref(), event.sasl_username.as_deref()),
-                ..record
-            })
-        })
-        .collect();
-    Batch {
-        records,
-        unread: intake
-            .unread
-            .iter()
-            .map(|unread| veiled(unread, &policy.veil))
-            .collect(),
-        positions: intake.positions.clone(),
-        signed: intake
-            .signed
-            .iter()
-            .map(|signed| policy.veil.signed(signed.clone()))
-            .collect(),
-        guard: policy.guard,
-    }
-}
-
-/// What is kept of a message that could not be read: behind a veil no more than that there was one. Nobody can tell
-/// what addresses it holds, and in which form.
-fn veiled(unread: &Unread, veil: &Veil) -> Unread {
-    if !veil.is_drawn() {
-        return unread.clone();
-    }
-    Unread {
-        sender: None,
-        recipient: None,
-        reason: veil.text(&unread.reason),
-        content: Vec::new(),
-        ..unread.clone()
-    }
-}
-
-/// An event that the store would not take, as an unread message.
-fn unread_event(event: &Event, error: &StoreError) -> Unread {
-    Unread {
-        id: event.id.0,
-        at: event.at,
-        intake: event.source.name().to_owned(),
-        sender: None,
-        recipient: None,
-        reason: format!("an event that the store refuses: {error}"),
-        content: format!("{event:?}").into_bytes(),
-    }
 }
 
 fn answer_all(waiting: Vec<Submission>, result: &Result<(), KeepError>) {

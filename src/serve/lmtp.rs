@@ -6,7 +6,7 @@
 //! after 5 minutes; past 100 connections the one idle longest makes room.
 
 use super::authenticate::Authenticator;
-use super::keeper::Handle;
+use super::keeper::{Handle, KeepError};
 use super::reading::Mail;
 use super::seat::{Seat, Seats};
 use crate::mail::event::Source;
@@ -170,12 +170,11 @@ impl Lmtp {
             content: &message.content,
             source: Source::Lmtp,
         };
-        let mut intake = mail.read();
-        if let Some(authenticator) = &self.authenticator {
-            authenticator
-                .authenticate(&mut intake.events, &message.content, None)
-                .await;
-        }
+        let authenticator = self.authenticator.as_deref();
+        let intake = match mail.lower(mail.parse(), &self.keeper, authenticator, None).await {
+            Ok(intake) => intake,
+            Err(error) => return self.put_off(message, &error),
+        };
         let (events, unread) = (intake.events.len(), intake.unread.len() as u64);
         match self.keeper.keep(intake).await {
             Ok(()) => {
@@ -184,11 +183,13 @@ impl Lmtp {
                 debug!(sender = %message.sender, recipients = ?message.recipients, events, "lmtp: kept");
                 Kept::Yes
             }
-            Err(error) => {
-                self.counters.deferred.fetch_add(1, Ordering::Relaxed);
-                info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
-                Kept::NotNow
-            }
+            Err(error) => self.put_off(message, &error),
         }
+    }
+
+    fn put_off(&self, message: &Message, error: &KeepError) -> Kept {
+        self.counters.deferred.fetch_add(1, Ordering::Relaxed);
+        info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
+        Kept::NotNow
     }
 }

@@ -13,6 +13,7 @@ pub mod authenticate;
 pub mod detail;
 pub mod dns;
 pub mod feed;
+pub mod found;
 pub mod hook;
 pub mod http;
 pub mod journal;
@@ -23,6 +24,7 @@ pub mod lmtp;
 pub mod log;
 pub mod milter;
 pub mod reading;
+pub mod recover;
 pub mod release;
 pub mod reload;
 pub mod resolve;
@@ -134,6 +136,7 @@ pub fn bench_in_clear(settings: &Settings) -> anyhow::Result<Bench> {
         streams: streams(settings),
         allow: settings.suppression.allow_list(),
         veil: Veil::default(),
+        forces: settings.trust.0.clone(),
     };
     settings.check_warm_ups(&providers)?;
     Ok(Bench {
@@ -416,6 +419,7 @@ impl Daemon {
                 memory: Arc::clone(&memory),
                 keeper: handle.clone(),
                 reader: milter::Reader {
+                    keeper: handle.clone(),
                     store: store.clone(),
                     authenticator,
                     host: host_name(),

@@ -2,11 +2,13 @@
 //!
 //! Nothing fails: what cannot be read is kept as it stands, with the reason.
 
-use super::keeper::Intake;
+use super::authenticate::{Authenticator, Client};
+use super::keeper::{Handle, Intake, KeepError};
 use crate::clock;
 use crate::mail::event::Source;
 use crate::mail::message::{self, Envelope, Kind, Reading};
 use crate::store::contract::Unread;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// A mail as it was handed in.
@@ -23,33 +25,58 @@ pub struct Mail<'a> {
 }
 
 impl Mail<'_> {
-    /// Lowers it to events; what yields none is kept as unread, once for each recipient. Only where our MTA has put its
-    /// `Received` field on top can that tell that it made a report itself: a milter sees the message without.
+    /// Reads it. Only where our MTA has put its `Received` field on top can that tell that it made a report itself: a
+    /// milter sees the message without.
     #[must_use]
-    pub fn read(&self) -> Intake {
-        let now = clock::now();
-        let envelope = Envelope {
-            sender: Some(self.sender),
-            recipient: self.recipients.first().map(String::as_str),
-        };
+    pub fn parse(&self) -> Reading {
         let mut reading = message::read(self.content);
         if self.source == Source::Milter {
             reading.locally_generated = None;
         }
-        let events = message::events(&reading, envelope, self.source, now);
-        if !events.is_empty() {
-            return Intake {
-                events,
-                ..Intake::default()
-            };
+        reading
+    }
+
+    /// Lowers what was read of it to events, and tells each what the message proves; what yields none is kept as unread,
+    /// once for each recipient.
+    ///
+    /// # Errors
+    /// [`KeepError`] where the store is needed, and does not answer.
+    pub async fn lower(
+        &self,
+        mut reading: Reading,
+        keeper: &Handle,
+        authenticator: Option<&Authenticator>,
+        client: Option<&Client>,
+    ) -> Result<Intake, KeepError> {
+        let envelope = Envelope {
+            sender: Some(self.sender),
+            recipient: self.recipients.first().map(String::as_str),
+        };
+        keeper.recover(&mut reading, envelope).await?;
+        let now = clock::now();
+        let mut events = message::events(&reading, envelope, self.source, now);
+        if events.is_empty() {
+            return Ok(self.unread(&reading, now));
         }
+        if let Some(authenticator) = authenticator {
+            authenticator
+                .authenticate(&mut events, self.content, client)
+                .await;
+        }
+        Ok(Intake {
+            events,
+            ..Intake::default()
+        })
+    }
+
+    fn unread(&self, reading: &Reading, now: Timestamp) -> Intake {
         let unread = self.recipients.iter().map(|recipient| Unread {
             id: identity(self.content, recipient),
             at: now,
             intake: self.source.name().into(),
             sender: Some(self.sender.to_owned()),
             recipient: Some(recipient.clone()),
-            reason: problem(&reading),
+            reason: problem(reading),
             content: self.content.to_vec(),
         });
         Intake {

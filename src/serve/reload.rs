@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Takes over new settings: rules, providers, streams, terms, the guard, warm-ups, holds, and what the policy hook
+/// Takes over new settings: rules, providers, streams, terms, the guard, trust, the keys of return paths, warm-ups, holds, and what the policy hook
 /// says on a hold.
 pub fn reload(
     settings: &mut Settings,
@@ -44,11 +44,12 @@ pub fn reload(
     settings.stream = new.stream;
     settings.suppression = new.suppression;
     settings.guard = new.guard;
+    settings.trust = new.trust;
+    settings.signing = new.signing;
     super::set_gate(gate, settings, &next);
     settings.policy.on_hold = new.policy.on_hold;
     settings.policy.max_backlog = new.policy.max_backlog;
     settings.milter.take_over(new.milter);
-    settings.signing = new.signing;
     hooks.set_answers(super::answers(settings, &next));
     *bench.write() = Arc::new(next);
     settings.throttle = new.throttle;

@@ -24,7 +24,7 @@ use super::suppression;
 use crate::engine::decide::{Decision, Known, Record};
 use crate::engine::suppression::Suppression;
 use crate::engine::throttle::{Lane, LaneKey};
-use crate::engine::trust::{self, Fingerprint};
+use crate::engine::trust::{self, Fingerprint, Name};
 use crate::mail::event::{Event, EventId, Evidence, Outcome};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -34,6 +34,9 @@ const SAME_FAILURE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The horizon of what was seen is never younger ([`crate::config::Retention`]); a day less, for clocks that differ.
 const YOUNG: SignedDuration = SignedDuration::from_hours(29 * 24);
+
+/// The marks of what left: of which name they are, and when it left.
+pub(super) type Departed = BTreeMap<Fingerprint, (Name, i64)>;
 
 /// Does all of it but the final `COMMIT`.
 pub(super) async fn work<F>(
@@ -48,13 +51,13 @@ where
     let records = &batch.records;
     let mut known = Known {
         fresh: claim(session, records, now).await?,
-        correlated: vec![false; records.len()],
+        correlated: vec![None; records.len()],
         repeat_of: vec![None; records.len()],
         ..Known::default()
     };
     let departed = departures(batch, &known.fresh);
     remember(session, batch, &departed).await?;
-    known.proven = prove::find(session, departed.keys()).await?;
+    known.proven = prove::find(session, &departed).await?;
     correlate(session, records, &mut known).await?;
     find_repeats(session, records, &mut known).await?;
     let subjects = strike::subjects(evidence(records, &known), &known);
@@ -63,16 +66,16 @@ where
     let met = load_lanes(session, records, &mut known).await?;
 
     let decision = decide(&known);
-    if decision.trust.len() != records.len() {
-        let (found, expected) = (decision.trust.len(), records.len());
+    if decision.findings.len() != records.len() {
+        let (found, expected) = (decision.findings.len(), records.len());
         return Err(Fault::Refused(format!(
             "a decision on {found} of {expected} records"
         )));
     }
 
     let mut totals = Totals::default();
-    keep::events(session, records, &known, &decision.trust, now, &mut totals).await?;
-    prove::keep(session, records, &decision, &known.proven).await?;
+    keep::events(session, records, &known, &decision.findings, now, &mut totals).await?;
+    prove::keep(session, records, &decision, &known.proven, &mut totals).await?;
     strike::keep(session, &decision).await?;
     census::keep(session, &decision.census, &known.incidents).await?;
     let incidents = census::turn(session, &decision).await?;
@@ -95,6 +98,7 @@ where
             .iter()
             .map(|(key, lane)| (key.clone(), lane.clone()))
             .collect(),
+        findings: decision.findings,
         unlimited: decision.unlimited,
         domains: decision.domains,
         sequence,
@@ -169,14 +173,10 @@ async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Res
 }
 
 /// Keeps the marks of what left.
-async fn remember(
-    session: &mut Session,
-    batch: &Batch,
-    marks: &BTreeMap<Fingerprint, i64>,
-) -> Result<(), Fault> {
+async fn remember(session: &mut Session, batch: &Batch, marks: &Departed) -> Result<(), Fault> {
     let rows = Rows::new()
         .octets("mark", marks.keys().map(|mark| mark.0.as_slice()))
-        .ints("at", marks.values().copied());
+        .ints("at", marks.values().map(|(_, at)| *at));
     write(
         session,
         "INSERT INTO sent (mark, at) SELECT mark, at FROM {given} WHERE true ON CONFLICT (mark) DO NOTHING",
@@ -187,13 +187,16 @@ async fn remember(
 }
 
 /// The marks of the messages that have left, and when: by what the records say, and those that were signed.
-fn departures(batch: &Batch, fresh: &[bool]) -> BTreeMap<Fingerprint, i64> {
+fn departures(batch: &Batch, fresh: &[bool]) -> Departed {
     let told = news(&batch.records, fresh)
         .filter(|(_, record)| trust::leaves(&record.event))
         .map(|(_, record)| (&record.correlations, record.event.at));
     let signed = batch.signed.iter().map(|signed| (&signed.marks, signed.at));
     told.chain(signed)
-        .flat_map(|(marks, at)| marks.iter().map(move |&mark| (mark, micros(at))))
+        .flat_map(|(marks, at)| {
+            let at = micros(at);
+            marks.iter().map(move |mark| (mark.print, (mark.name, at)))
+        })
         .collect()
 }
 
@@ -211,7 +214,7 @@ async fn correlate(session: &mut Session, records: &[Record], known: &mut Known)
         .collect();
     let marks: BTreeSet<Fingerprint> = reports
         .iter()
-        .flat_map(|(_, record)| record.correlations.iter().copied())
+        .flat_map(|(_, record)| record.correlations.iter().map(|mark| mark.print))
         .collect();
     if marks.is_empty() {
         return Ok(());
@@ -228,7 +231,11 @@ async fn correlate(session: &mut Session, records: &[Record], known: &mut Known)
         .map(|row| row::sixteen(&row.get::<Vec<u8>>(0)?))
         .collect::<Result<_, Fault>>()?;
     for (index, record) in reports {
-        known.correlated[index] = record.correlations.iter().any(|mark| left.contains(&mark.0));
+        let seen = record
+            .correlations
+            .iter()
+            .filter(|mark| left.contains(&mark.print.0));
+        known.correlated[index] = seen.map(|mark| mark.name).min();
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::engine::suppression::guard::{Guard, Incident};
 use crate::engine::suppression::{Standing, Subject, Suppression, SuppressionId};
 use crate::engine::throttle::plan::{Order, Steer};
 use crate::engine::throttle::{Lane, LaneKey, State};
-use crate::engine::trust::{Signed, Trust};
+use crate::engine::trust::{DoubtKind, Finding, Signed, Trust};
 use crate::engine::verdict::{Cause, Verdict};
 use crate::mail::address::AddressKey;
 use crate::mail::event::{Event, EventId, Outcome};
@@ -69,6 +69,8 @@ pub struct SentTo {
 pub struct Committed {
     /// By the records' positions: whether the event was new.
     pub fresh: Vec<bool>,
+    /// By the records' positions: what was found of the event.
+    pub findings: Vec<Finding>,
     /// The suppressions written, with their numbers.
     pub suppressed: Vec<Suppression>,
     /// The entries that have another standing than before.
@@ -331,6 +333,8 @@ pub struct Kept {
     pub rule: String,
     /// How sure we are.
     pub trust: Trust,
+    /// What proves it, or why nothing does; older versions did not keep that.
+    pub proof: Option<String>,
     /// The event that told the same failure before: this one was not counted again.
     pub repeat_of: Option<EventId>,
     /// What was said.
@@ -376,6 +380,10 @@ pub struct Totals {
     pub outcomes: Vec<(String, u64)>,
     /// Messages that could not be read.
     pub unread: u64,
+    /// Reports in messages kept, by how sure we are of them.
+    pub trust: Vec<(Trust, u64)>,
+    /// Why nothing proved those that came unproven; each may have several reasons.
+    pub doubts: Vec<(DoubtKind, u64)>,
 }
 
 /// What was settled without new evidence.

@@ -7,7 +7,7 @@ use super::session::{Args, Fault, Rows, Session, Value};
 use crate::engine::decide::{Known, Record};
 use crate::engine::suppression::privacy::is_hash;
 use crate::engine::throttle::LaneKey;
-use crate::engine::trust::Trust;
+use crate::engine::trust::Finding;
 use crate::mail::address::AddressKey;
 use crate::mail::event::{Evidence, Relay};
 use jiff::Timestamp;
@@ -17,15 +17,15 @@ pub(super) const INSERT: &str = "
     INSERT INTO event (id, at, received_at, source, outcome, recipient, mailed, sender, queue_id, message_id,
                        envelope_id, relay_host, relay_ip, provider, egress, code, status, reported_status,
                        reply, rule, cause, sub_cause, scope, permanent, remedy, trust, repeat_of, failure,
-                       return_path, reporting_mta, command, sasl_username, evidence)
+                       return_path, reporting_mta, command, sasl_username, evidence, proof)
     SELECT id, at, received_at, source, outcome, recipient, mailed, sender, queue_id, message_id,
            envelope_id, relay_host, relay_ip, provider, egress, code, status, reported_status,
            reply, rule, cause, sub_cause, scope, permanent, remedy, trust, repeat_of, failure,
-           return_path, reporting_mta, command, sasl_username, evidence
+           return_path, reporting_mta, command, sasl_username, evidence, proof
     FROM {given}";
 
 /// The rows of the records, which stand beside their positions in the batch.
-pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], now: Timestamp) -> Rows {
+pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, findings: &[Finding], now: Timestamp) -> Rows {
     let records = || kept.iter().map(|&(_, record)| record);
     let events = || records().map(|record| &record.event);
     let verdicts = || records().map(|record| &record.verdict);
@@ -45,6 +45,10 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
     let statuses: Vec<Option<String>> = events().map(|e| e.reply.status.map(|s| s.to_string())).collect();
     let reported: Vec<Option<String>> = events()
         .map(|e| e.reported_status.map(|s| s.to_string()))
+        .collect();
+    let proofs: Vec<String> = kept
+        .iter()
+        .map(|&(index, _)| findings[index].to_string())
         .collect();
     Rows::new()
         .octets("id", events().map(|e| e.id.0.as_slice()))
@@ -75,7 +79,10 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
         .texts("scope", verdicts().map(|v| v.scope.name()))
         .ints("permanent", verdicts().map(|v| i64::from(v.permanent)))
         .texts("remedy", verdicts().map(|v| v.remedy.name()))
-        .texts("trust", kept.iter().map(|&(index, _)| trust[index].name()))
+        .texts(
+            "trust",
+            kept.iter().map(|&(index, _)| findings[index].trust().name()),
+        )
         .octets(
             "repeat_of",
             kept.iter()
@@ -90,6 +97,7 @@ pub(super) fn rows(kept: &[(usize, &Record)], known: &Known, trust: &[Trust], no
         .texts("command", events().map(|e| e.command.as_deref()))
         .texts("sasl_username", events().map(|e| e.sasl_username.as_deref()))
         .texts("evidence", events().map(|e| evidence_name(e.evidence)))
+        .texts("proof", proofs.iter().map(String::as_str))
 }
 
 /// The name of evidence in the store.
@@ -105,7 +113,7 @@ pub(super) fn evidence_name(evidence: Evidence) -> &'static str {
 pub(super) async fn of(session: &mut Session, address: &AddressKey, limit: u32) -> Result<Vec<Kept>, Fault> {
     let rows = session
         .fetch(
-            "SELECT id, at, outcome, cause, rule, trust, repeat_of, code, status, reply
+            "SELECT id, at, outcome, cause, rule, trust, repeat_of, code, status, reply, proof
              FROM event WHERE mailed = $1 ORDER BY at DESC LIMIT $2",
             Args::Values(vec![
                 Value::text(address.as_str()),

@@ -6,8 +6,8 @@ use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session, clean};
 use crate::engine::decide::{Known, Record};
 use crate::engine::throttle::{Lane, LaneKey};
-use crate::engine::trust::Trust;
-use crate::mail::event::Evidence;
+use crate::engine::trust::Finding;
+use crate::mail::event::{Evidence, Source};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,6 +15,10 @@ use std::collections::{BTreeMap, HashSet};
 const KEY_OCTETS: usize = 255;
 /// What an echo is counted as.
 const REPEAT: &str = "repeat";
+/// The kind of total that reports in messages are counted under, by how sure we are of them.
+pub(super) const TRUST: &str = "trust";
+/// The same, by why nothing proves them.
+pub(super) const DOUBT: &str = "doubt";
 
 /// Sums to add to `total`, by kind and name.
 #[derive(Default)]
@@ -57,7 +61,7 @@ pub(super) async fn events(
     session: &mut Session,
     records: &[Record],
     known: &Known,
-    trust: &[Trust],
+    findings: &[Finding],
     now: Timestamp,
     totals: &mut Totals,
 ) -> Result<(), Fault> {
@@ -68,11 +72,17 @@ pub(super) async fn events(
         if known.repeat_of[index].is_none() {
             totals.add("failure", record.verdict.cause.name(), 1);
         }
+        if record.event.source != Source::Log {
+            totals.add(TRUST, findings[index].trust().name(), 1);
+            for doubt in findings[index].doubts() {
+                totals.add(DOUBT, doubt.kind().name(), 1);
+            }
+        }
     }
     write(
         session,
         super::event::INSERT,
-        super::event::rows(&kept, known, trust, now),
+        super::event::rows(&kept, known, findings, now),
     )
     .await
     .map(drop)

@@ -7,37 +7,35 @@
 //! Two transactions at the same moment, one with the report and one with the delivery, may miss each
 //! other; one daemon commits one at a time.
 
-use super::keep::write;
+use super::commit::Departed;
+use super::keep::{Totals, write};
 use super::row::{self, micros};
 use super::session::{Args, Fault, Rows, Session};
-use crate::engine::decide::{Charge, Decision, Record};
-use crate::engine::trust::{Fingerprint, Trust};
+use crate::engine::decide::{Charge, Decision, Proven, Record};
+use crate::engine::trust::{Fingerprint, Proof, Trust};
 use crate::engine::verdict::Remedy;
 use crate::mail::address::AddressKey;
 use crate::mail::event::EventId;
 use crate::mail::reply::{Reply, ReplyCode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What reports that waited for these marks tell.
-pub(super) async fn find(
-    session: &mut Session,
-    marks: impl IntoIterator<Item = &Fingerprint>,
-) -> Result<Vec<Charge>, Fault> {
-    let rows = Rows::new().octets("mark", marks.into_iter().map(|mark| mark.0.as_slice()));
-    if rows.len() == 0 {
+pub(super) async fn find(session: &mut Session, departed: &Departed) -> Result<Vec<Proven>, Fault> {
+    if departed.is_empty() {
         return Ok(Vec::new());
     }
+    let rows = Rows::new().octets("mark", departed.keys().map(|mark| mark.0.as_slice()));
     let proven = session
         .fetch(
             "SELECT told.id, told.mailed, told.cause, told.at, told.rule, told.code, told.status, told.reply,
-                    unproven.provider, told.remedy, told.recipient, unproven.stream
+                    unproven.provider, told.remedy, told.recipient, unproven.stream, given.mark
              FROM {given} JOIN unproven ON unproven.mark = given.mark JOIN event AS told ON told.id = unproven.event
              ORDER BY told.id",
             Args::Rows(rows),
         )
         .await?;
-    // A report waits under up to two marks, and may be met under both.
-    let mut charges = BTreeMap::new();
+    // A report waits under all of its marks, and may be met under several.
+    let mut found: BTreeMap<EventId, Proven> = BTreeMap::new();
     for row in &proven {
         let event = EventId(row::sixteen(&row.get::<Vec<u8>>(0)?)?);
         let code: Option<i64> = row.get(5)?;
@@ -65,9 +63,14 @@ pub(super) async fn find(
             doubtful: row.get::<String>(9)? != Remedy::Suppress.name(),
             stream: row.get::<Option<String>>(11)?.map(Into::into),
         };
-        charges.insert(event, charge);
+        let mark = Fingerprint(row::sixteen(&row.get::<Vec<u8>>(12)?)?);
+        let Some(&(by, _)) = departed.get(&mark) else {
+            continue;
+        };
+        let proven = found.entry(event).or_insert(Proven { charge, by });
+        proven.by = proven.by.min(by);
     }
-    Ok(charges.into_values().collect())
+    Ok(found.into_values().collect())
 }
 
 /// Keeps what waits for proof, and lets go of what has found it.
@@ -75,7 +78,8 @@ pub(super) async fn keep(
     session: &mut Session,
     records: &[Record],
     decision: &Decision,
-    proven: &[Charge],
+    proven: &[Proven],
+    totals: &mut Totals,
 ) -> Result<(), Fault> {
     let waiting: BTreeMap<(Fingerprint, EventId), &Record> = decision
         .unproven
@@ -83,7 +87,7 @@ pub(super) async fn keep(
         .filter_map(|&index| records.get(index))
         .flat_map(|record| {
             let marks = record.correlations.iter();
-            marks.map(move |&mark| ((mark, record.event.id), record))
+            marks.map(move |mark| ((mark.print, record.event.id), record))
         })
         .collect();
     let waits = || waiting.values();
@@ -101,15 +105,22 @@ pub(super) async fn keep(
         rows,
     )
     .await?;
-    let found: BTreeSet<EventId> = proven.iter().map(|charge| charge.event).collect();
-    let rows = || Rows::new().octets("event", found.iter().map(|event| event.0.as_slice()));
-    let trust = Rows::new()
-        .octets("event", found.iter().map(|event| event.0.as_slice()))
-        .texts("trust", found.iter().map(|_| Trust::Correlated.name()));
+    let found: BTreeMap<EventId, Proof> = proven
+        .iter()
+        .map(|proven| (proven.charge.event, Proof::Seen(proven.by)))
+        .collect();
+    for proof in found.values() {
+        totals.add(super::keep::TRUST, proof.trust().name(), 1);
+        totals.add(super::keep::TRUST, Trust::Unverified.name(), -1);
+    }
+    let rows = || Rows::new().octets("event", found.keys().map(|event| event.0.as_slice()));
+    let proofs: Vec<String> = found.values().map(|proof| format!("{proof} later")).collect();
     write(
         session,
-        "UPDATE event SET trust = given.trust FROM {given} WHERE event.id = given.event",
-        trust,
+        "UPDATE event SET trust = given.trust, proof = given.proof FROM {given} WHERE event.id = given.event",
+        rows()
+            .texts("trust", found.values().map(|proof| proof.trust().name()))
+            .texts("proof", proofs.iter().map(String::as_str)),
     )
     .await?;
     write(

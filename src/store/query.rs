@@ -1,9 +1,10 @@
 //! What is only read: positions, lanes, domains, totals.
 
 use super::contract::{Position, Totals};
-use super::row;
 use super::session::{Args, Fault, Row, Session, Value};
+use super::{keep, row};
 use crate::engine::throttle::{Lane, LaneKey};
+use crate::engine::trust::{DoubtKind, Trust};
 use crate::engine::verdict::Cause;
 use jiff::Timestamp;
 
@@ -71,8 +72,16 @@ pub(super) async fn totals(session: &mut Session) -> Result<Totals, Fault> {
             "failure" => totals.failures.push((cause, n)),
             "outcome" => totals.outcomes.push((name, n)),
             "unread" => totals.unread = n,
+            keep::TRUST => totals
+                .trust
+                .extend(Trust::from_name(&name).map(|trust| (trust, n))),
+            keep::DOUBT => totals
+                .doubts
+                .extend(DoubtKind::from_name(&name).map(|doubt| (doubt, n))),
             _ => {}
         }
     }
+    totals.trust.sort_unstable();
+    totals.doubts.sort_unstable();
     Ok(totals)
 }

@@ -72,10 +72,7 @@ fn retold(row: &Row) -> Result<Option<Retold>, Fault> {
         return Ok(None);
     };
     let source = Source::from_name(&named(2)?).unwrap_or(Source::File);
-    let trust = [Trust::Own, Trust::Correlated]
-        .into_iter()
-        .find(|trust| matches!(text(21), Ok(Some(name)) if name == trust.name()))
-        .unwrap_or(Trust::Unverified);
+    let trust = Trust::from_name(&named(21)?).unwrap_or(Trust::Unverified);
     let verdict = verdict(row)?;
     let code: Option<i64> = row.get(12)?;
     let evidence = text(26)?;

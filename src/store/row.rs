@@ -291,11 +291,10 @@ pub(super) fn span(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// `id, at, outcome, cause, rule, trust, repeat_of, code, status, reply`.
+/// `id, at, outcome, cause, rule, trust, repeat_of, code, status, reply, proof`.
 pub(super) fn kept(row: &Row) -> Result<Kept, Fault> {
     let outcome = row.get::<String>(2)?;
     let trust = row.get::<String>(5)?;
-    let known = [Trust::Own, Trust::Correlated];
     let repeat_of: Option<Vec<u8>> = row.get(6)?;
     let code: Option<i64> = row.get(7)?;
     let status: Option<String> = row.get(8)?;
@@ -305,10 +304,8 @@ pub(super) fn kept(row: &Row) -> Result<Kept, Fault> {
         outcome: Outcome::from_name(&outcome).unwrap_or(Outcome::Deferred),
         cause: cause(&row.get::<String>(3)?),
         rule: row.get(4)?,
-        trust: known
-            .into_iter()
-            .find(|t| t.name() == trust)
-            .unwrap_or(Trust::Unverified),
+        trust: Trust::from_name(&trust).unwrap_or(Trust::Unverified),
+        proof: row.get(10)?,
         repeat_of: repeat_of.map(|id| sixteen(&id).map(EventId)).transpose()?,
         reply: Reply {
             code: code.and_then(|code| ReplyCode::new(u16::try_from(code).ok()?)),

@@ -66,7 +66,7 @@ pub(super) fn subjects<'a>(records: impl Iterator<Item = &'a Record>, known: &Kn
             add(Subject::domain(record.event.mailed().domain()));
         }
     }
-    for charge in &known.proven {
+    for charge in known.proven.iter().map(|proven| &proven.charge) {
         let stream = charge.stream.as_deref().filter(|_| charge.cause.is_per_stream());
         add(Subject::address(charge.mailed.clone()).in_stream(stream));
         add(Subject::domain(&charge.domain));

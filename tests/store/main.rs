@@ -10,6 +10,7 @@ mod order;
 mod place;
 mod plan;
 mod privacy;
+mod proof;
 mod race;
 mod retention;
 mod server;
@@ -21,6 +22,7 @@ use event::*;
 use operation::*;
 use order::*;
 use privacy::*;
+use proof::*;
 use race::*;
 use retention::*;
 use strike::*;
@@ -56,6 +58,11 @@ contract!(
     a_queue_id_used_again_is_another_failure,
     a_report_is_known_by_the_message_that_left,
     a_report_that_comes_first_is_proved_later,
+    signed_messages_are_remembered_for_a_time,
+    a_token_proves_its_own_recipient,
+    a_token_of_several_proves_whom_it_went_to,
+    only_what_may_be_true_waits_for_proof,
+    evidence_does_what_its_trust_may,
     echoes_are_counted_and_not_kept,
     lanes_come_back_as_they_were,
     suppressions_are_written_once,

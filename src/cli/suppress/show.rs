@@ -5,7 +5,9 @@ use super::subject;
 use crate::clock;
 use crate::config::Settings;
 use crate::engine::suppression::{Standing, Suppression, SuppressionId, Target};
+use crate::engine::trust::Trust;
 use crate::store::Store;
+use crate::store::contract::Kept;
 use anyhow::bail;
 use jiff::Timestamp;
 
@@ -55,10 +57,18 @@ pub async fn check(store: &Store, what: &str, settings: &Settings) -> anyhow::Re
             event.cause,
             event.reply,
             event.rule,
-            event.trust.name()
+            trust(&event)
         );
     }
     Ok(())
+}
+
+/// How sure we are of an event, and by what; of what our own MTA says there is no more to say.
+pub fn trust(kept: &Kept) -> String {
+    match &kept.proof {
+        Some(proof) if kept.trust != Trust::Own => format!("{}: {proof}", kept.trust),
+        _ => kept.trust.to_string(),
+    }
 }
 
 /// All entries that mail to an address may meet, in the order of the look-up.

@@ -63,11 +63,12 @@ fn event(kept: &Kept) -> Moment {
         text: format!(
             "{cause} ({}, {}{told}): {}",
             kept.rule,
-            kept.trust.name(),
+            show::trust(kept),
             kept.reply
         ),
         more: json!({
             "event": kept.id.to_string(), "cause": cause.name(), "rule": kept.rule, "trust": kept.trust.name(),
+            "proof": kept.proof,
             "repeat_of": kept.repeat_of.map(|id| id.to_string()), "reply": kept.reply.to_string(),
         }),
     }

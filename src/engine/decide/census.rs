@@ -60,7 +60,8 @@ fn counts(record: &Record, known: &Known, index: usize) -> Option<Census> {
         Outcome::Failed if blames(&record.verdict) => 1,
         _ => return None,
     };
-    (news && trust::of(event, known.correlated[index]).acts()).then_some(Census { answers: 1, faults })
+    (news && trust::acts(event, &record.claim, known.correlated[index]))
+        .then_some(Census { answers: 1, faults })
 }
 
 /// The provider, and the domain where that is not the same.

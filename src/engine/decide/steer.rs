@@ -201,7 +201,7 @@ mod tests {
     fn decided(records: &[Record], stored: Option<Lane>, remembered: Option<Lane>, seconds: f64) -> Decision {
         let known = Known {
             fresh: vec![true; records.len()],
-            correlated: vec![false; records.len()],
+            correlated: vec![None; records.len()],
             repeat_of: vec![None; records.len()],
             lanes: stored.map(|lane| (google(), lane)).into_iter().collect(),
             ..Known::default()

@@ -17,6 +17,7 @@ use crate::engine::suppression::guard::{Incident, Kind};
 use crate::engine::suppression::strike::{self, Strike};
 use crate::engine::suppression::terms::Term;
 use crate::engine::suppression::{NewSuppression, Standing, Subject, Suppression, Target};
+use crate::engine::trust::Force;
 use crate::engine::verdict::Cause;
 use crate::mail::event::Outcome;
 use jiff::Timestamp;
@@ -110,8 +111,20 @@ impl<'a> Scales<'a> {
         }
     }
 
+    /// Weighs evidence that may do so much.
+    pub(super) fn weigh_with(&mut self, force: Force, mut charge: Charge) {
+        match force {
+            Force::Act => self.weigh(&charge),
+            Force::Strike => {
+                charge.doubtful = true;
+                self.weigh(&charge);
+            }
+            Force::Keep => {}
+        }
+    }
+
     /// Weighs evidence against the address, and against its domain where that is not found.
-    pub(super) fn weigh(&mut self, charge: &Charge) {
+    fn weigh(&mut self, charge: &Charge) {
         if self.policy.allow.holds(charge.mailed.as_str()) {
             return;
         }

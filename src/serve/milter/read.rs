@@ -5,7 +5,7 @@
 //! who never sent it.
 
 use super::super::authenticate::{Authenticator, Client};
-use super::super::keeper::Intake;
+use super::super::keeper::{self, Intake};
 use super::super::reading::Mail;
 use super::end::{Changes, Failure};
 use super::{OnReport, Rulings, Shared};
@@ -23,6 +23,8 @@ use tokio::runtime::Handle;
 /// What reads bounces.
 #[derive(Debug, Clone)]
 pub struct Reader {
+    /// What keeps events.
+    pub keeper: keeper::Handle,
     /// Where it is known whom signed messages went to.
     pub store: Store,
     /// What verifies their authors, where anything does.
@@ -96,25 +98,29 @@ async fn read(reader: Reader, mail: Arc<Transaction>, rulings: Arc<Rulings>) -> 
         .filter(|recipient| rulings.is_for_bounces(recipient));
     let ours: Vec<Vec<u8>> = ours.cloned().collect();
     let paths: Vec<String> = ours.iter().map(|recipient| text(bare(recipient).0)).collect();
+    let from = Mail {
+        sender: &sender,
+        recipients: &paths,
+        content: &mail.content,
+        source: Source::Milter,
+    };
     let content = Arc::clone(&mail);
     let parsed = tokio::task::spawn_blocking(move || {
-        let mail = Mail {
-            sender: &sender,
-            recipients: &paths,
+        let alone = Mail {
+            sender: "",
+            recipients: &[],
             content: &content.content,
             source: Source::Milter,
         };
-        mail.read()
+        alone.parse()
     });
-    let mut intake = parsed
+    let reading = parsed
         .await
         .map_err(|error| format!("parsing it failed: {error}"))?;
-    if let Some(authenticator) = &reader.authenticator {
-        let client = client(&mail, &rulings, &reader.host);
-        authenticator
-            .authenticate(&mut intake.events, &mail.content, client.as_ref())
-            .await;
-    }
+    let client = client(&mail, &rulings, &reader.host);
+    let (keeper, authenticator) = (&reader.keeper, reader.authenticator.as_deref());
+    let intake = from.lower(reading, keeper, authenticator, client.as_ref()).await;
+    let intake = intake.map_err(|error| error.to_string())?;
     let mut is_proven = intake.events.iter().any(is_authenticated);
     let mut sent = Vec::new();
     for recipient in ours {
