@@ -6,7 +6,7 @@ help:
 	@echo "make test    install what is missing (Postfix, Postgres), check the format, lint, run every test"
 	@echo "make lint    check the format and lint, nothing else"
 	@echo "make demo    a real Postfix, four scripted providers, with Nixie and without: watch the difference"
-	@echo "make man     write the manual page, target/nixie.1"
+	@echo "make man     write the manual pages, target/man/nixie.1 and one for each command"
 	@echo "make bench   measure the hooks, the gate, the log reader and the stores (benches/)"
 	@echo "cargo test   every test that needs no package; says what it left out"
 
@@ -31,7 +31,8 @@ demo: packages
 	cargo run --release -p nixie-lab --bin demo
 
 man:
-	cargo run --release --bin nixie -- man > target/nixie.1
+	mkdir -p target/man
+	cargo run --release --bin nixie -- man target/man
 
 bench: packages
 	cargo bench

@@ -73,6 +73,94 @@ fn check_config_names_file_line_and_key() {
     }
 }
 
+/// Who is only quarantined is suppressed by somebody's own word, as one operation that can be undone.
+#[test]
+fn adding_by_hand_ends_a_quarantine() {
+    use nixie::engine::suppression::{NewSuppression, Standing, Subject};
+    let nixie = nixie();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("sqlite://{}", nixie.directory().join("quarantine.db").display());
+    let now = nixie::clock::now();
+    let address = nixie::mail::address::Address::parse("a@x.test").unwrap();
+    let subject = Subject::address(address.key(nixie::mail::address::LocalPart::Fold));
+    let held = NewSuppression {
+        standing: Standing::Quarantined,
+        author: "rule some".into(),
+        ..NewSuppression::new(subject, nixie::engine::verdict::Cause::UserUnknown, now)
+    };
+    let store = runtime.block_on(nixie::store::Store::open(&url)).unwrap();
+    runtime.block_on(store.add(&[held], now)).unwrap();
+    let cli = |arguments: &[&str]| nixie.cli(&[&["--store", &url], arguments].concat()).unwrap();
+    let said = cli(&["suppress", "add", "a@x.test", "--reason", "they left"]);
+    assert!(
+        said.contains("is suppressed; NX-1 was only quarantined"),
+        "{said}"
+    );
+    let standing = || {
+        let list: serde_json::Value = serde_json::from_str(&cli(&["suppress", "list", "--json"])).unwrap();
+        assert_eq!(list["suppressions"].as_array().unwrap().len(), 1, "{list}");
+        list["suppressions"][0]["standing"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(standing(), "in_force");
+    assert!(cli(&["suppress", "add", "a@x.test", "--reason", "twice"]).contains("was suppressed already"));
+    cli(&["undo", "--operation", "1", "--apply"]);
+    assert_eq!(standing(), "quarantined");
+}
+
+#[test]
+fn keys_are_made_rotated_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let nixie = nixie();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let key = |arguments: &[&str]| {
+        let file = path.to_str().unwrap();
+        nixie.cli(&[&["key"], arguments, &[file]].concat())
+    };
+    let problem = key(&["list"]).unwrap_err().to_string();
+    assert!(problem.contains("there is no such file"), "{problem}");
+    for expected in ["key 0 is in", "key 1 is in", "key 2 is in"] {
+        assert!(key(&["new"]).unwrap().contains(expected));
+    }
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let text = std::fs::read_to_string(&path).unwrap();
+    let listed = key(&["list"]).unwrap();
+    let numbers: Vec<_> = listed
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(numbers, ["2", "1", "0"]);
+    for line in text.lines() {
+        let secret = line.split_whitespace().nth(1).unwrap();
+        assert!(secret.len() >= 43 && !listed.contains(secret));
+    }
+    assert!(key(&["drop", "1"]).unwrap().contains("key 1 is out of"));
+    assert!(
+        key(&["drop", "1"])
+            .unwrap_err()
+            .to_string()
+            .contains("expected one of [2, 0], found 1")
+    );
+    key(&["drop", "0"]).unwrap();
+    assert!(
+        key(&["drop", "2"])
+            .unwrap_err()
+            .to_string()
+            .contains("the only one")
+    );
+    std::fs::write(&path, "2 short\n").unwrap();
+    let problem = key(&["new"]).unwrap_err().to_string();
+    assert!(
+        problem.contains("line 1") && !problem.contains("short"),
+        "{problem}"
+    );
+    let problem = nixie.cli(&["key", "list"]).unwrap_err().to_string();
+    assert!(problem.contains("[signing] key_file"), "{problem}");
+}
+
 #[test]
 fn an_operators_rules_are_checked_with_file_and_line() {
     let directory = tempfile::tempdir().unwrap();
@@ -731,4 +819,12 @@ fn the_manual_page_names_every_command() {
     ] {
         assert!(out(&output).contains(command), "{command}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    nixie().cli(&["man", directory.path().to_str().unwrap()]).unwrap();
+    let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(
+        page("nixie-suppress-add.1").contains("expires"),
+        "each command has a page with its options"
+    );
+    assert!(page("nixie.1").contains("suppress"));
 }

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod export;
 pub mod import;
 pub mod ingest;
+pub mod key;
 pub mod migrate;
 pub mod postfix;
 pub mod providers;
@@ -39,7 +40,7 @@ use crate::serve::listen::Inherited;
 use crate::store::Store;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Closes the bounce loop for Postfix: reads bounces, suppresses the dead, slows down for the busy.
@@ -90,15 +91,21 @@ pub enum Command {
     Undo(undo::UndoArguments),
     /// Judge kept replies again, and show who would be suppressed and who no more
     Replay(replay::ReplayArguments),
+    /// Make the keys that sign return paths, and rotate them
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Show the steps of the store's schema, and run those that are missing
     Migrate(migrate::MigrateArguments),
     /// Try the throttle against models of providers, and compare it with other policies
     Simulate(simulate::SimulateArguments),
     /// Show what is known, what is held, and how far each intake has read
     Status,
-    /// Print the manual page
+    /// Print the manual page, or write those of all commands
     #[command(hide = true)]
-    Man,
+    Man {
+        /// The directory to write nixie.1, nixie-serve.1 and so on to
+        directory: Option<PathBuf>,
+    },
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -135,8 +142,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if matches!(arguments.command, Command::Man) {
-        return man();
+    if let Command::Man { directory } = &arguments.command {
+        return man(directory.as_deref());
     }
     if let Command::Simulate(options) = &arguments.command {
         return simulate::run(options);
@@ -147,6 +154,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if let Command::Explain(options) = &arguments.command {
         return explain::run(options, &settings);
+    }
+    if let Command::Key(command) = &arguments.command {
+        return key::run(command, &settings);
     }
     // Taking over systemd's sockets clears variables of the environment, which is safe only while there
     // is one thread: before the runtime.
@@ -166,9 +176,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Command::Replay(options) => replay::run(options, &settings).await,
             Command::Migrate(options) => migrate::run(options, &settings).await,
             Command::Status => status::run(&settings).await,
-            Command::Classify(_) | Command::Explain(_) | Command::Simulate(_) | Command::Man => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Classify(_)
+            | Command::Explain(_)
+            | Command::Key(_)
+            | Command::Simulate(_)
+            | Command::Man { .. } => Ok(ExitCode::SUCCESS),
         }
     })
 }
@@ -186,8 +198,13 @@ async fn open(settings: &Settings) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-fn man() -> anyhow::Result<ExitCode> {
-    let page = clap_mangen::Man::new(<Arguments as clap::CommandFactory>::command());
-    page.render(&mut std::io::stdout().lock())?;
+fn man(directory: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let command = <Arguments as clap::CommandFactory>::command();
+    match directory {
+        None => clap_mangen::Man::new(command).render(&mut std::io::stdout().lock())?,
+        Some(directory) => {
+            clap_mangen::generate_to(command, directory).with_context(|| directory.display().to_string())?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,9 +23,9 @@ pub struct PostfixArguments {
     /// Print a transport for each provider that documents limits of its own (see [socketmap] lane_transports)
     #[arg(long, conflicts_with = "check")]
     pub lanes: bool,
-    /// The domain that your return paths are in
-    #[arg(long, value_name = "DOMAIN", default_value = "bounces.example.org")]
-    pub bounce_domain: String,
+    /// The domain that your return paths are in [default: `domain` of the section `signing`]
+    #[arg(long, value_name = "DOMAIN")]
+    pub bounce_domain: Option<String>,
 }
 
 /// Runs the command.
@@ -38,7 +38,11 @@ pub async fn run(options: &PostfixArguments, settings: &Settings) -> anyhow::Res
         return Ok(ExitCode::SUCCESS);
     }
     if !options.check {
-        say!("{}", lines(settings, &options.bounce_domain).trim_end());
+        let domain = options.bounce_domain.as_deref();
+        say!(
+            "{}",
+            lines(settings, domain.unwrap_or_else(|| bounce_domain(settings))).trim_end()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let found = Found::read(options.postfix_config.as_deref()).await?;
@@ -77,6 +81,20 @@ fn endpoint(listen: Option<&ListenAddress>, default: &str) -> Option<String> {
     })
 }
 
+/// The milter as Postfix spells it, where it listens.
+fn milter(settings: &Settings) -> Option<String> {
+    let listen = settings.milter.listen.as_ref()?;
+    endpoint(Some(listen), "")
+}
+
+/// The bounce domain of the settings, or an example of one.
+fn bounce_domain(settings: &Settings) -> &str {
+    match settings.signing.domain.as_str() {
+        "" => "bounces.example.org",
+        domain => domain,
+    }
+}
+
 /// The lines to paste, for what is switched on.
 #[must_use]
 pub fn lines(settings: &Settings, bounce_domain: &str) -> String {
@@ -94,11 +112,24 @@ pub fn lines(settings: &Settings, bounce_domain: &str) -> String {
              permit_mynetworks, reject_unauth_destination\n"
         ));
     }
+    if let Some(milter) = milter(settings) {
+        text.push_str(&format!(
+            "# Recipients of sendmail(1), signed return paths, and bounces as they arrive. With Nixie gone, mail flows on\n\
+             # unsigned; with tempfail in the place of accept, it waits.\n\
+             smtpd_milters = {milter}\nnon_smtpd_milters = $smtpd_milters\nmilter_default_action = accept\n"
+        ));
+    }
     if let Some(lmtp) = endpoint(settings.lmtp.listen.as_ref(), default_listen::LMTP) {
+        let (local, delimiter) = (&settings.signing.local, settings.signing.delimiter);
+        let example = match settings.signing.is_on() {
+            true => format!("{local}{delimiter}TOKEN"),
+            false => "bounce+1234".into(),
+        };
         text.push_str(&format!(
             "# Bounces that come back later. Use a domain of your own for return paths, as in\n\
-             # bounce+1234@{bounce_domain}.\n\
-             virtual_mailbox_domains = {bounce_domain}\nvirtual_transport = lmtp:{lmtp}\nrecipient_delimiter = +\n"
+             # {example}@{bounce_domain}.\n\
+             virtual_mailbox_domains = {bounce_domain}\nvirtual_transport = lmtp:{lmtp}\n\
+             recipient_delimiter = {delimiter}\n"
         ));
     }
     if endpoint(settings.socketmap.listen.as_ref(), default_listen::SOCKETMAP).is_some() {
@@ -275,6 +306,14 @@ fn compare(found: &Found, settings: &Settings, providers: &Providers) -> Vec<Fin
                 .into(),
         );
     }
+    if let Some(milter) = milter(settings) {
+        for name in ["smtpd_milters", "non_smtpd_milters"] {
+            let value = found.value(name);
+            let good = value.contains(&milter)
+                || (value.contains("$smtpd_milters") && found.value("smtpd_milters").contains(&milter));
+            look(good, format!("main.cf: {name} has {milter}"));
+        }
+    }
     if let Some(lmtp) = endpoint(settings.lmtp.listen.as_ref(), default_listen::LMTP) {
         let wanted = format!("lmtp:{lmtp}");
         let maps = found.value("transport_maps").contains(&wanted);
@@ -354,6 +393,48 @@ mod tests {
                 .iter()
                 .all(|finding| finding.good)
         );
+    }
+
+    #[test]
+    fn a_milter_is_asked_on_both_ways() {
+        let mut settings = Settings::default();
+        assert!(!lines(&settings, "b.test").contains("milter"));
+        settings.milter.listen = Some("unix:/var/spool/postfix/nixie/milter".parse().unwrap());
+        let text = lines(&settings, "b.test");
+        assert!(
+            text.contains("\nsmtpd_milters = unix:nixie/milter\nnon_smtpd_milters = $smtpd_milters\n"),
+            "{text}"
+        );
+        let mut with = found();
+        let missing = |found: &Found| {
+            compare(found, &settings, &providers())
+                .iter()
+                .filter(|f| !f.good)
+                .count()
+        };
+        assert_eq!(missing(&with), 2);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        with.main
+            .push(pair("smtpd_milters", "inet:filter.test:8891, unix:nixie/milter"));
+        with.main.push(pair("non_smtpd_milters", "$smtpd_milters"));
+        assert_eq!(missing(&with), 0);
+    }
+
+    /// The lines agree with the return paths that are signed.
+    #[test]
+    fn signed_return_paths_come_back() {
+        let mut settings = Settings::default();
+        settings.signing.key_file = "/etc/nixie/keys".into();
+        settings.signing.domain = "bounces.shop.test".into();
+        settings.signing.delimiter = '-';
+        let text = lines(&settings, bounce_domain(&settings));
+        for line in [
+            "# b-TOKEN@bounces.shop.test.",
+            "virtual_mailbox_domains = bounces.shop.test",
+            "recipient_delimiter = -",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::import::ImportArguments;
 use super::when::When;
 use crate::clock;
 use crate::config::Settings;
-use crate::engine::suppression::{NewSuppression, Subject, full_hour};
+use crate::engine::suppression::{NewSuppression, Standing, Subject, full_hour};
 use crate::engine::verdict::{Cause, Scope};
 use crate::store::Store;
 use crate::store::contract::By;
@@ -144,6 +144,18 @@ async fn add(store: &Store, options: &AddArguments, settings: &Settings) -> anyh
         .context("the entry is gone again")?;
     let whom = subject::name(&entry.subject);
     match added.added {
+        0 if stored.entry.standing == Standing::Quarantined => {
+            let author = author();
+            let by = By {
+                author: &author,
+                reason: &entry.reason,
+            };
+            // A person knows more than the guard: their entry takes the place of the one that it holds back.
+            store
+                .operate(by, "add", &[stored.id], std::slice::from_ref(&entry), now)
+                .await?;
+            say!("{whom} is suppressed; {} was only quarantined", stored.id);
+        }
         0 => say!("{whom} was suppressed already ({})", stored.id),
         _ => say!("{whom} is suppressed ({})", stored.id),
     }

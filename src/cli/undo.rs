@@ -189,6 +189,8 @@ async fn of_operation(store: &Store, id: OperationId) -> anyhow::Result<(Plan, S
     select(store, &mut filter, &mut plan).await?;
     let now = clock::now();
     let mut after = 0;
+    // What it wrote makes way for what stood there before.
+    let lifted: HashSet<i64> = plan.lift.iter().map(|id| id.0).collect();
     loop {
         let page = store.lifted_by(id, after, PAGE).await?;
         let Some(&(last, _)) = page.last() else { break };
@@ -197,6 +199,7 @@ async fn of_operation(store: &Store, id: OperationId) -> anyhow::Result<(Plan, S
         let taken = store.suppressions_of(&subjects).await?;
         let taken: HashSet<_> = taken
             .iter()
+            .filter(|suppression| !lifted.contains(&suppression.id.0))
             .map(|suppression| &suppression.entry.subject)
             .collect();
         for (_, entry) in page {

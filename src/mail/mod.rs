@@ -13,6 +13,7 @@ pub mod formats;
 mod html;
 pub mod letter;
 pub mod message;
+pub mod notice;
 pub mod received;
 pub mod reply;
 pub mod signed;

@@ -29,6 +29,7 @@ pub mod release;
 pub mod reload;
 pub mod resolve;
 pub mod seat;
+pub mod submit;
 pub mod sweep;
 pub mod tail;
 

@@ -72,29 +72,10 @@ impl Store {
         add: &[NewSuppression],
         now: Timestamp,
     ) -> Result<Revised, StoreError> {
-        let mut attempts = Attempts::new();
-        loop {
-            match self.try_revise(operation, by, lift, add, now).await {
-                Ok(revised) => return Ok(revised),
-                Err(fault) => attempts.again(fault).await?,
-            }
-        }
-    }
-
-    async fn try_revise(
-        &self,
-        operation: OperationId,
-        by: By<'_>,
-        lift: &[SuppressionId],
-        add: &[NewSuppression],
-        now: Timestamp,
-    ) -> Result<Revised, Fault> {
-        let mut session = self.begin().await?;
-        let revised = revise(&mut session, operation, by, lift, add, now).await?;
-        session.commit().await?;
-        let changes = usize::try_from(revised.lifted + revised.added).unwrap_or(usize::MAX);
-        self.written(lift.len() + add.len(), changes).await;
-        Ok(revised)
+        let done = self
+            .work(Under::Begun(operation), by, &Work { lift, add }, now)
+            .await?;
+        Ok(done.1)
     }
 
     /// Begins an operation, lifts entries and writes others: all of it in one transaction. See [`Store::revise`].
@@ -109,29 +90,41 @@ impl Store {
         add: &[NewSuppression],
         now: Timestamp,
     ) -> Result<(OperationId, Revised), StoreError> {
+        self.work(Under::New(what), by, &Work { lift, add }, now).await
+    }
+
+    async fn work(
+        &self,
+        under: Under<'_>,
+        by: By<'_>,
+        work: &Work<'_>,
+        now: Timestamp,
+    ) -> Result<(OperationId, Revised), StoreError> {
         let mut attempts = Attempts::new();
         loop {
-            match self.try_operate(by, what, lift, add, now).await {
+            match self.try_work(under, by, work, now).await {
                 Ok(done) => return Ok(done),
                 Err(fault) => attempts.again(fault).await?,
             }
         }
     }
 
-    async fn try_operate(
+    async fn try_work(
         &self,
+        under: Under<'_>,
         by: By<'_>,
-        what: &str,
-        lift: &[SuppressionId],
-        add: &[NewSuppression],
+        work: &Work<'_>,
         now: Timestamp,
     ) -> Result<(OperationId, Revised), Fault> {
         let mut session = self.begin().await?;
-        let operation = begin(&mut session, by, what, now).await?;
-        let revised = revise(&mut session, operation, by, lift, add, now).await?;
+        let operation = match under {
+            Under::Begun(operation) => operation,
+            Under::New(what) => begin(&mut session, by, what, now).await?,
+        };
+        let revised = revise(&mut session, operation, by, work, now).await?;
         session.commit().await?;
         let changes = usize::try_from(revised.lifted + revised.added).unwrap_or(usize::MAX);
-        self.written(lift.len() + add.len(), changes).await;
+        self.written(work.lift.len() + work.add.len(), changes).await;
         Ok((operation, revised))
     }
 
@@ -147,6 +140,22 @@ impl Store {
     ) -> Result<Vec<(i64, NewSuppression)>, StoreError> {
         Ok(lifted(&mut self.reader().await?, operation, after, limit).await?)
     }
+}
+
+/// What something is done under.
+#[derive(Debug, Clone, Copy)]
+enum Under<'a> {
+    /// An operation that has begun.
+    Begun(OperationId),
+    /// One that begins with it, and is called so.
+    New(&'a str),
+}
+
+/// What is done in one transaction.
+#[derive(Debug, Clone, Copy)]
+struct Work<'a> {
+    lift: &'a [SuppressionId],
+    add: &'a [NewSuppression],
 }
 
 /// Rows a statement.
@@ -223,14 +232,14 @@ fn operation(row: &Row) -> Result<Operation, Fault> {
 }
 
 /// Lifts entries and writes others, under an operation that has begun.
-pub(super) async fn revise(
+async fn revise(
     session: &mut Session,
     operation: OperationId,
     by: By<'_>,
-    lift: &[SuppressionId],
-    add: &[NewSuppression],
+    work: &Work<'_>,
     now: Timestamp,
 ) -> Result<Revised, Fault> {
+    let Work { lift, add } = *work;
     let mut totals = Totals::default();
     let mut lifted = Vec::new();
     for step in lift.chunks(STEP) {
