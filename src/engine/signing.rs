@@ -185,7 +185,8 @@ fn by_origin(mail: &Transaction, rule: &Rule) -> Option<Why> {
 }
 
 /// Whether an address is in one of the networks.
-fn is_near(client: &[u8], networks: &[IpNet]) -> bool {
+#[must_use]
+pub fn is_near(client: &[u8], networks: &[IpNet]) -> bool {
     let text = std::str::from_utf8(client).unwrap_or_default();
     let text = text.strip_prefix("IPv6:").unwrap_or(text);
     text.parse::<IpAddr>().is_ok_and(|ip| {
@@ -196,7 +197,8 @@ fn is_near(client: &[u8], networks: &[IpNet]) -> bool {
 }
 
 /// Whether a header has a field of that name.
-fn has_field(content: &[u8], name: &str) -> bool {
+#[must_use]
+pub fn has_field(content: &[u8], name: &str) -> bool {
     field(content, name).is_some()
 }
 

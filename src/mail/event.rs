@@ -40,6 +40,8 @@ pub enum Source {
     Log,
     /// A message handed over by LMTP.
     Lmtp,
+    /// A message that the milter read on its way through.
+    Milter,
     /// A message read from a file, an mbox or a Maildir.
     File,
 }
@@ -234,7 +236,7 @@ names!(Outcome {
     Delivered = "delivered", Deferred = "deferred", Failed = "failed", Expired = "expired",
     Relayed = "relayed", Complaint = "complaint", AutoReply = "auto_reply",
 });
-names!(Source { Log = "log", Lmtp = "lmtp", File = "file" });
+names!(Source { Log = "log", Lmtp = "lmtp", Milter = "milter", File = "file" });
 names!(Means { Dkim = "dkim", Arc = "arc", Spf = "spf" });
 names!(Flaw {
     Unsigned = "unsigned", Broken = "broken", Unaligned = "unaligned", UnknownSealer = "unknown_sealer",

@@ -6,14 +6,11 @@
 //! after 5 minutes; past 100 connections the one idle longest makes room.
 
 use super::authenticate::Authenticator;
-use super::keeper::{Handle, Intake, KeepError};
+use super::keeper::{Handle, KeepError};
+use super::reading::Mail;
 use super::seat::{Seat, Seats};
-use crate::clock;
 use crate::mail::event::Source;
-use crate::mail::message::{self, Envelope, Kind, Reading};
 use crate::postfix::lmtp::{Kept, Message, Session, Step};
-use crate::store::contract::Unread;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -167,16 +164,17 @@ impl Lmtp {
 
     /// Reads the message, hands it in, and tells whether it is committed.
     async fn keep(&self, message: &Message) -> Kept {
-        let mut reading = message::read(&message.content);
-        if let Err(error) = self.keeper.recover(&mut reading, envelope(message)).await {
-            return self.put_off(message, &error);
-        }
-        let mut intake = read(message, &reading);
-        if let Some(authenticator) = &self.authenticator {
-            authenticator
-                .authenticate(&mut intake.events, &message.content, None)
-                .await;
-        }
+        let mail = Mail {
+            sender: &message.sender,
+            recipients: &message.recipients,
+            content: &message.content,
+            source: Source::Lmtp,
+        };
+        let authenticator = self.authenticator.as_deref();
+        let intake = match mail.lower(mail.parse(), &self.keeper, authenticator, None).await {
+            Ok(intake) => intake,
+            Err(error) => return self.put_off(message, &error),
+        };
         let (events, unread) = (intake.events.len(), intake.unread.len() as u64);
         match self.keeper.keep(intake).await {
             Ok(()) => {
@@ -194,57 +192,4 @@ impl Lmtp {
         info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
         Kept::NotNow
     }
-}
-
-fn envelope(message: &Message) -> Envelope<'_> {
-    Envelope {
-        sender: Some(&message.sender),
-        recipient: message.recipients.first().map(String::as_str),
-    }
-}
-
-/// Lowers a message to events; what yields none is kept as unread.
-fn read(message: &Message, reading: &Reading) -> Intake {
-    let now = clock::now();
-    let events = message::events(reading, envelope(message), Source::Lmtp, now);
-    if !events.is_empty() {
-        return Intake {
-            events,
-            ..Intake::default()
-        };
-    }
-    let unread = message.recipients.iter().map(|recipient| Unread {
-        id: identity(&message.content, recipient),
-        at: now,
-        intake: "lmtp".into(),
-        sender: Some(message.sender.clone()),
-        recipient: Some(recipient.clone()),
-        reason: problem(reading),
-        content: message.content.clone(),
-    });
-    Intake {
-        unread: unread.collect(),
-        ..Intake::default()
-    }
-}
-
-/// Why no event came of a message, in a sentence.
-fn problem(reading: &Reading) -> String {
-    match (reading.kind, reading.refused.is_empty()) {
-        (_, false) => reading.refused.join("; "),
-        (Kind::AutoReply, true) => "an automatic reply, no bounce".into(),
-        (Kind::None, true) => "neither a bounce nor a complaint that we can read".into(),
-        (_, true) => "a report without a recipient".into(),
-    }
-}
-
-/// The same message to the same recipient is the same unread message, however often it comes.
-fn identity(content: &[u8], recipient: &str) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    hash.update((recipient.len() as u64).to_le_bytes());
-    hash.update(recipient);
-    hash.update(content);
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash.finalize()[..16]);
-    id
 }

@@ -11,9 +11,11 @@
 mod connection;
 mod count;
 mod end;
+mod read;
 mod ruling;
 
 pub use count::{MilterCounters, register};
+pub use read::Reader;
 
 use super::accept::AsyncListener;
 use super::hook::journal::{Journal, Line, Trouble};
@@ -31,13 +33,17 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Threads that do nothing else.
 const THREADS: usize = 2;
+/// How many messages are read at once.
+const READING: usize = 8;
+/// How many messages may have left that are not remembered yet.
+const BEHIND: usize = 1000;
 /// How long a stop waits for messages that are on their way.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the log may take to write its last lines at shutdown.
@@ -103,6 +109,11 @@ struct Shared {
     rulings: ArcSwap<Rulings>,
     memory: Arc<Memory>,
     keeper: Handle,
+    reader: Reader,
+    /// Places for messages that are being read.
+    reading: Semaphore,
+    /// Places for what is remembered of messages that have left.
+    behind: Arc<Semaphore>,
     counters: Arc<MilterCounters>,
     seats: Seats,
     journal: Arc<Journal>,
@@ -117,6 +128,8 @@ pub struct Surroundings {
     pub memory: Arc<Memory>,
     /// What keeps events and signed messages.
     pub keeper: Handle,
+    /// What reads bounces.
+    pub reader: Reader,
     /// Who tells senders of removed recipients, where anybody does.
     pub removed: Option<mpsc::Sender<Removed>>,
     /// Stops it.
@@ -147,6 +160,9 @@ impl Milter {
             rulings: ArcSwap::from_pointee(rulings),
             memory: around.memory,
             keeper: around.keeper,
+            reader: around.reader,
+            reading: Semaphore::new(READING),
+            behind: Arc::new(Semaphore::new(BEHIND)),
             counters: Arc::default(),
             journal,
             stop: around.stop,

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod milter;
+pub mod reading;
 pub mod recover;
 pub mod release;
 pub mod reload;
@@ -408,7 +409,7 @@ impl Daemon {
                 host,
                 size,
                 Arc::clone(&lmtp_counters),
-                authenticator,
+                authenticator.clone(),
                 stop_intakes.clone(),
             );
             intakes.spawn(intake.run(AsyncListener::new(listener)?));
@@ -418,6 +419,13 @@ impl Daemon {
             let around = milter::Surroundings {
                 memory: Arc::clone(&memory),
                 keeper: handle.clone(),
+                reader: milter::Reader {
+                    keeper: handle.clone(),
+                    store: store.clone(),
+                    authenticator,
+                    host: host_name(),
+                    runtime: tokio::runtime::Handle::current(),
+                },
                 removed: None,
                 stop: stop_intakes.clone(),
             };

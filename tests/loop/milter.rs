@@ -4,7 +4,9 @@ use crate::stage::{SENDER, WITHIN, message};
 use nixie_lab::need;
 use nixie_lab::nixie::{Nixie, Setup as NixieSetup};
 use nixie_lab::postfix::{Postfix, Setup};
-use nixie_lab::provider::{Provider, Script};
+use nixie_lab::provider::{Message, Provider, Script};
+use std::io::Write as _;
+use tempfile::NamedTempFile;
 
 /// A Postfix whose only hook is Nixie's milter.
 fn stage(postfix: Setup, nixie: impl FnOnce(NixieSetup) -> NixieSetup) -> (Postfix, Nixie) {
@@ -97,4 +99,114 @@ fn a_suppressed_recipient_of_sendmail_is_removed() {
     assert!(!small.tally().has("dead@small.example"));
     let printed = nixie.printed();
     assert!(printed.contains("removed from its message"), "{printed}");
+}
+
+/// A file with a key to sign with; nobody else may read it.
+fn key() -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    writeln!(file, "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
+    file
+}
+
+/// Signs with that key, and reads as well if `reads`.
+fn signs(key: &NamedTempFile, reads: bool) -> impl Fn(NixieSetup) -> NixieSetup {
+    let (path, reads) = (key.path().display().to_string(), reads.to_string());
+    move |setup| {
+        setup
+            .text("signing", "key_file", &path)
+            .text("signing", "domain", "bounces.example.org")
+            .value("milter", "sign.enabled", "true")
+            .value("milter", "read.enabled", &reads)
+            .value("milter", "read.proven", "\"discard\"")
+    }
+}
+
+/// A bounce as it arrives after a detour: with fields of its own in front, and from somebody who only passes it on.
+fn forwarded(message: &Message, recipient: &str) -> Vec<u8> {
+    let added = "Received: from a.example by b.example; Sun, 22 Nov 2026 00:00:00 +0000\r\n\
+                 X-Forwarded-For: postmaster@b.example c@d.example\r\nX-Spam-Status: No\r\n";
+    let bounce = message.bounce(recipient, "5.1.1", "550 5.1.1 no such user");
+    [added.as_bytes(), &bounce[..]].concat()
+}
+
+/// What leaves is signed, and the bounce that comes later brings the proof back: over SMTP through the milter, or by
+/// LMTP behind it.
+fn a_late_bounce_is_proven(reads: bool) {
+    let small = Provider::start(Script::small()).unwrap();
+    let key = key();
+    let mut postfix = Postfix::prepare(Setup::new().route("small.example", &small)).unwrap();
+    // Without its log, nothing but the token ties a bounce to a message.
+    let setup = NixieSetup::new(env!("CARGO_BIN_EXE_nixie"));
+    let nixie = Nixie::launch(signs(&key, reads)(setup)).unwrap();
+    let mut hooks = nixie.milter();
+    if !reads {
+        hooks.lmtp = nixie.hooks().lmtp;
+    }
+    postfix.hook(hooks).unwrap();
+    postfix.start().unwrap();
+    let app = "news@app.example";
+    postfix
+        .inject(app, &["gone@small.example"], &message("gone", "x"))
+        .unwrap();
+    postfix
+        .inject(
+            app,
+            &["one@small.example", "two@small.example"],
+            &message("both", "x"),
+        )
+        .unwrap();
+    let all = ["gone", "one", "two"].map(|name| format!("{name}@small.example"));
+    small
+        .wait(WITHIN, "the messages", |tally| all.iter().all(|a| tally.has(a)))
+        .unwrap();
+    for message in small.messages() {
+        let (local, domain) = message.sender.split_once('@').unwrap();
+        assert!(
+            local.starts_with("b+") && domain == "bounces.example.org",
+            "{}",
+            message.sender
+        );
+        // For each of the two, there is a bounce of the one that a stranger makes up: of somebody else.
+        let stranger = message.bounce("alive@small.example", "5.1.1", "550 5.1.1 no such user");
+        postfix.inject("", &[&message.sender], &stranger).unwrap();
+        for recipient in message.recipients.iter().filter(|r| !r.starts_with("one@")) {
+            let bounce = forwarded(&message, recipient);
+            postfix
+                .inject("list@b.example", &[&message.sender], &bounce)
+                .unwrap();
+        }
+    }
+    let check = |address: &str| nixie.cli(&["suppress", "check", address]).unwrap();
+    for address in ["gone@small.example", "two@small.example"] {
+        let said = nixie_lab::wait::until(WITHIN, &format!("{address} to be suppressed"), || {
+            let said = check(address);
+            Ok(said.contains("is suppressed").then_some(said))
+        })
+        .unwrap();
+        assert!(said.contains("signed"), "{said}");
+    }
+    for address in ["one@small.example", "alive@small.example"] {
+        assert!(check(address).contains("is not suppressed"), "{}", check(address));
+    }
+    if reads {
+        assert_eq!(
+            nixie.metric("nixie_milter_read_total{proof=\"proven\"}").unwrap(),
+            Some(2.0)
+        );
+    }
+    postfix.wait_for_empty_queue(WITHIN).unwrap();
+}
+
+#[test]
+fn a_late_bounce_is_proven_over_smtp() {
+    if need::postfix("a late bounce is proven over SMTP") {
+        a_late_bounce_is_proven(true);
+    }
+}
+
+#[test]
+fn a_late_bounce_is_proven_over_lmtp() {
+    if need::postfix("a late bounce is proven over LMTP") {
+        a_late_bounce_is_proven(false);
+    }
 }

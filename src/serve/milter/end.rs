@@ -11,6 +11,7 @@ use crate::mail::address::Address;
 use crate::postfix::milter::Reply;
 use crate::postfix::milter::session::{Transaction, bare};
 use crate::serve::keeper::Intake;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -18,7 +19,16 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why our part of a message failed.
-type Failure = String;
+pub(super) type Failure = String;
+
+/// What is to be changed of a message.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    sender: Option<String>,
+    added: Vec<String>,
+    /// As the MTA spelled them.
+    removed: Vec<Vec<u8>>,
+}
 
 impl Shared {
     /// Whether a message is read on account of this recipient, or of its sender.
@@ -28,10 +38,11 @@ impl Shared {
 
     /// Does our part of a message, and gives the changes and the answer.
     pub(super) async fn finish(&self, mail: Transaction) -> Vec<Reply> {
-        let rulings = self.rulings.load_full();
+        let (mail, rulings) = (Arc::new(mail), self.rulings.load_full());
+        self.tell_removed(&mail);
         let done = timeout(PATIENCE, self.work(&mail, &rulings)).await;
         match done.unwrap_or_else(|_| Err(format!("nothing came of it in {PATIENCE:?}"))) {
-            Ok(replies) => replies,
+            Ok(changes) => changes.replies(&mail),
             Err(why) => self.failed(&mail, rulings.on_failure, &why),
         }
     }
@@ -43,18 +54,19 @@ impl Shared {
         self.trouble(Trouble::Failed, None, format!("{queue_id}: {why}"));
         match on_failure {
             OnFailure::Tempfail => vec![Reply::TempFail],
-            OnFailure::Accept => removals(mail),
+            OnFailure::Accept => Changes::of(mail).replies(mail),
         }
     }
 
-    async fn work(&self, mail: &Transaction, rulings: &Rulings) -> Result<Vec<Reply>, Failure> {
-        self.tell_removed(mail);
-        let mut replies = removals(mail);
-        if self.settings.purpose.sign && !mail.recipients.is_empty() {
-            let change = self.sign(mail, rulings).await?;
-            replies.splice(0..0, change);
+    async fn work(&self, mail: &Arc<Transaction>, rulings: &Arc<Rulings>) -> Result<Changes, Failure> {
+        let mut changes = Changes::of(mail);
+        if self.is_report(mail, rulings) {
+            self.read(mail, rulings, &mut changes).await?;
         }
-        Ok(replies)
+        if self.settings.purpose.sign && !mail.recipients.is_empty() {
+            changes.sender = self.sign(mail, rulings).await?;
+        }
+        Ok(changes)
     }
 
     /// Tells of the recipients that do not get the message.
@@ -93,7 +105,7 @@ impl Shared {
 
     /// Signs a message, where that is to be. A message to several is remembered before it leaves, for its token cannot
     /// tell them apart; that to one proves itself, and is remembered beside.
-    async fn sign(&self, mail: &Transaction, rulings: &Rulings) -> Result<Option<Reply>, Failure> {
+    async fn sign(&self, mail: &Transaction, rulings: &Rulings) -> Result<Option<String>, Failure> {
         let Some(signing) = &rulings.signing else {
             return Ok(None);
         };
@@ -120,7 +132,7 @@ impl Shared {
         let (path, signed) = signed.ok_or("a token that does not open")?;
         self.remember(signed, &recipients).await?;
         count(&self.counters.signed);
-        Ok(Some(Reply::ChangeSender(path)))
+        Ok(Some(path))
     }
 
     async fn remember(&self, signed: Signed, recipients: &[Address]) -> Result<(), Failure> {
@@ -131,18 +143,21 @@ impl Shared {
         if recipients.len() > 1 {
             return self.keeper.keep(intake).await.map_err(|error| error.to_string());
         }
+        // Without this a bounce is signed all the same; only the application's return path is not known.
         let keeper = self.keeper.clone();
-        tokio::spawn(async move {
-            // Without it a bounce is signed all the same; only the application's return path is not known.
-            let _ = keeper.keep(intake).await;
-        });
+        if let Ok(place) = Arc::clone(&self.behind).try_acquire_owned() {
+            tokio::spawn(async move {
+                let _ = keeper.keep(intake).await;
+                drop(place);
+            });
+        }
         Ok(())
     }
 }
 
 impl Rulings {
     /// Whether an address is one for bounces: of such a domain, or with a token.
-    fn is_for_bounces(&self, recipient: &[u8]) -> bool {
+    pub(super) fn is_for_bounces(&self, recipient: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(bare(recipient).0) else {
             return false;
         };
@@ -154,15 +169,46 @@ impl Rulings {
     }
 }
 
-/// The removals and the answer: a message that is for nobody any more goes nowhere.
-fn removals(mail: &Transaction) -> Vec<Reply> {
-    if mail.recipients.is_empty() && !mail.refused.is_empty() {
-        return vec![Reply::Discard];
+impl Changes {
+    /// Those that are made whatever else happens: who could not be refused goes.
+    fn of(mail: &Transaction) -> Self {
+        Self {
+            removed: mail
+                .refused
+                .iter()
+                .map(|refused| refused.recipient.clone())
+                .collect(),
+            ..Self::default()
+        }
     }
-    let removals = mail.refused.iter();
-    let mut replies: Vec<Reply> = removals
-        .map(|refused| Reply::DeleteRcpt(refused.recipient.clone()))
-        .collect();
-    replies.push(Reply::Accept);
-    replies
+
+    /// A recipient is not to have the message.
+    pub(super) fn remove(&mut self, recipient: Vec<u8>) {
+        self.removed.push(recipient);
+    }
+
+    /// Somebody else is to have it, once.
+    pub(super) fn add(&mut self, address: &str) {
+        let address = format!("<{address}>");
+        if !self.added.contains(&address) {
+            self.added.push(address);
+        }
+    }
+
+    /// What is said: a message that is for nobody any more goes nowhere.
+    fn replies(self, mail: &Transaction) -> Vec<Reply> {
+        let before = mail.recipients.len() + mail.refused.len();
+        let is_for_nobody = self.added.is_empty() && !self.removed.is_empty();
+        if is_for_nobody && self.removed.len() >= before {
+            return vec![Reply::Discard];
+        }
+        let sender = self.sender.into_iter().map(Reply::ChangeSender);
+        let added = self.added.into_iter().map(Reply::AddRcpt);
+        let removed = self.removed.into_iter().map(Reply::DeleteRcpt);
+        sender
+            .chain(added)
+            .chain(removed)
+            .chain([Reply::Accept])
+            .collect()
+    }
 }
