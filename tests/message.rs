@@ -48,6 +48,40 @@ const FIELDS: &str = "Reporting-MTA: dns; mx.test\n\nFinal-Recipient: rfc822; an
     Diagnostic-Code: smtp; 550 5.1.1 no such user\n";
 const ANN: &[&str] = &["ann@ex.test Failed 5.1.1 | 550 5.1.1 no such user"];
 
+/// A report is known again by its time. One without, or from a clock that is years off, has that of the hop that
+/// handed it over; and whoever hands it in again hands in the same.
+#[test]
+fn a_report_without_a_sensible_date_has_the_time_of_its_last_hop() {
+    let body = format!("{DAEMON}{REPORT}--b\nContent-Type: message/delivery-status\n\n{FIELDS}\n--b--\n");
+    let hop = "Received: from mx.test (mx.test [192.0.2.1])\n\tby mail.app.test (Postfix) with ESMTP id 4Q;\n\tSat, 21 Nov 2026 10:00:00 +0000 (UTC)\n";
+    let at = |date: &str, hop: &str| {
+        let (reading, events) = lowered(&format!("{hop}{date}{body}"), None);
+        assert_eq!(events.len(), 1, "{date}{hop}");
+        reading
+            .stamp
+            .map(|at| at.strftime("%F %R").to_string())
+            .unwrap_or_default()
+    };
+    assert_eq!(at("", ""), "");
+    assert_eq!(at("", hop), "2026-11-21 10:00");
+    assert_eq!(
+        at("Date: Sat, 1 Jan 2000 00:00:00 +0000\n", hop),
+        "2026-11-21 10:00"
+    );
+    assert_eq!(
+        at("Date: Sat, 1 Jan 2000 00:00:00 +0000\n", ""),
+        "2000-01-01 00:00"
+    );
+    assert_eq!(
+        at("Date: Fri, 20 Nov 2026 10:00:00 +0000\n", hop),
+        "2026-11-20 10:00"
+    );
+    assert_eq!(
+        at("Date: Tue, 1 Dec 2026 10:00:00 +0000\n", hop),
+        "2026-11-21 10:00"
+    );
+}
+
 #[test]
 fn a_delivery_status_is_found_out_of_its_place() {
     let b = Kind::Bounce;

@@ -205,6 +205,17 @@ impl Relay {
     }
 }
 
+impl Source {
+    /// Whether it tells of what happens now, as nothing that is read from a file does.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        match self {
+            Self::Lmtp | Self::Milter => true,
+            Self::Log | Self::File => false,
+        }
+    }
+}
+
 impl Event {
     /// The address that we mailed: what a suppression is about. A forwarder's dead target must never
     /// cost somebody else their mail.

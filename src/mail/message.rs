@@ -25,10 +25,10 @@ use super::dsn::{self, Action, Report};
 use super::event::{Event, Source};
 use super::formats::{self, amazon_ses};
 use super::letter::{Head, Letter, is_type};
-use super::received::Hop;
+use super::received::{self, Hop};
 use abridged::Abridged;
 use framing::Framed;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lower::Frame;
 use mail_parser::{HeaderName, MessageParser, MimeHeaders};
 use outcome::{kind_of, outcome};
@@ -65,6 +65,9 @@ pub struct Reading {
     pub message_id: Option<String>,
     /// Its `Date`.
     pub date: Option<Timestamp>,
+    /// The time by which it is known again, whoever hands it in: its `Date`, or that of its topmost `Received` field where
+    /// it has none, or one that is nowhere near.
+    pub stamp: Option<Timestamp>,
     /// A SHA-256 of its body, blind to line ends: with the Message-ID, what identifies it.
     pub digest: [u8; 32],
     /// Its delivery status, where it is a notification.
@@ -152,6 +155,19 @@ pub fn read(raw: &[u8]) -> Reading {
     }
 }
 
+/// A server that stamps its mail with a time long gone, or to come, must not have it taken for one that was counted and
+/// forgotten: the hop that handed it to us knows better. Mail is under way for days, not for a month.
+fn stamp(date: Option<Timestamp>, received: Option<Timestamp>) -> Option<Timestamp> {
+    const UNDER_WAY: SignedDuration = SignedDuration::from_hours(30 * 24);
+    const AHEAD: SignedDuration = SignedDuration::from_hours(48);
+    let Some(received) = received else { return date };
+    let is_near = |date: &Timestamp| {
+        let age = received.duration_since(*date);
+        age <= UNDER_WAY && -age <= AHEAD
+    };
+    date.filter(is_near).or(Some(received))
+}
+
 fn body_digest(raw: &[u8], start: usize) -> [u8; 32] {
     digest(raw.get(start..).unwrap_or_default())
 }
@@ -185,11 +201,13 @@ impl Reading {
         let addressed = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
         let addressed = addressed.iter().filter_map(|name| letter.field(name));
         let topmost = letter.field("Received");
+        let date = letter.field("Date").and_then(|date| dsn::date(&date));
         let mut reading = Self {
             kind: Kind::None,
             format: None,
             message_id: letter.field("Message-ID").and_then(|id| bare(&id)),
-            date: letter.field("Date").and_then(|date| dsn::date(&date)),
+            date,
+            stamp: stamp(date, topmost.as_deref().and_then(received::date)),
             digest,
             report: None,
             feedback: None,
@@ -441,6 +459,7 @@ fn nothing(raw: &[u8]) -> Reading {
         format: None,
         message_id: None,
         date: None,
+        stamp: None,
         digest: digest(raw),
         report: None,
         feedback: None,

@@ -4,7 +4,9 @@
 //! Reading goes left to right and steps over comments, because the client's HELO name and its comment
 //! are the client's to choose. What is missing stays `None`; nothing here fails.
 
+use super::dsn;
 use super::field::unfolded;
+use jiff::Timestamp;
 use std::borrow::Cow;
 
 /// One hop.
@@ -20,6 +22,12 @@ pub struct Hop {
     pub queue_id: Option<String>,
     /// For whom, without `<>`.
     pub recipient: Option<String>,
+}
+
+/// When the mail was taken: what stands behind the last semicolon (RFC 5321 §4.4, `stamp`).
+#[must_use]
+pub(super) fn date(value: &str) -> Option<Timestamp> {
+    value.rsplit_once(';').and_then(|(_, date)| dsn::date(date))
 }
 
 impl Hop {

@@ -139,8 +139,9 @@ async fn announce(
     Ok(after(n) - 1)
 }
 
-/// Which of the events are seen for the first time; of two with one id in the batch, the first is. One from before
-/// the horizon may have been counted when its id was still known: it is none.
+/// Which of the events are seen for the first time; of two with one id in the batch, the first is. One of a log or a file
+/// from before the horizon may have been counted when its id was still known: it is none. What an MTA hands over just
+/// now, whatever time it bears, was counted just now or never.
 async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Result<Vec<bool>, Fault> {
     let ids: BTreeSet<EventId> = records.iter().map(|record| record.event.id).collect();
     if ids.is_empty() {
@@ -164,7 +165,12 @@ async fn claim(session: &mut Session, records: &[Record], now: Timestamp) -> Res
     if ids.first().is_some_and(|first| *first < old)
         && let Some(first) = retention::horizon(session).await?
     {
-        claimed.retain(|id| *id >= first.0);
+        let new: HashSet<[u8; 16]> = records
+            .iter()
+            .filter(|record| record.event.source.is_live())
+            .map(|record| record.event.id.0)
+            .collect();
+        claimed.retain(|id| *id >= first.0 || new.contains(id));
     }
     Ok(records
         .iter()

@@ -64,6 +64,11 @@ pub async fn what_is_old_goes_and_counts_once_all_the_same(stage: Stage) {
     assert!(again.fresh.iter().all(|fresh| !fresh), "{:?}", again.fresh);
     let late = commit(&store, &batch([telling("late", "late@example.org", 49 * DAY)])).await;
     assert_eq!(late.fresh, [false]);
+    // What an MTA hands over now bears whatever time its author's clock told, or none: it is news, once.
+    let mut undated = telling("undated", "undated@example.org", 0);
+    undated.event.source = nixie::mail::event::Source::Lmtp;
+    assert_eq!(commit(&store, &batch([undated.clone()])).await.fresh, [true]);
+    assert_eq!(commit(&store, &batch([undated])).await.fresh, [false]);
     let now = commit(&store, &batch([telling("now", "now@example.org", 50 * DAY)])).await;
     assert_eq!(now.fresh, [true]);
     assert!(
@@ -76,10 +81,10 @@ pub async fn what_is_old_goes_and_counts_once_all_the_same(stage: Stage) {
     let after = store.totals().await.unwrap();
     assert_eq!(
         after.suppressions,
-        [(Cause::UserUnknown, 11)],
+        [(Cause::UserUnknown, 12)],
         "suppressions stay"
     );
-    assert_eq!(after.outcomes[0].1, totals.outcomes[0].1 + 1);
+    assert_eq!(after.outcomes[0].1, totals.outcomes[0].1 + 2);
 }
 
 pub async fn marks_counts_and_changes_go_by_their_time(stage: Stage) {

@@ -116,7 +116,7 @@ impl<'a> Frame<'a> {
 
     fn event(&self, kind: &[u8], recipient: Address, index: usize) -> Event {
         let id = self.reading.message_id.as_deref().unwrap_or("");
-        let date = self.reading.date.unwrap_or(Timestamp::UNIX_EPOCH);
+        let date = self.reading.stamp.unwrap_or(Timestamp::UNIX_EPOCH);
         let parts: [&[u8]; 4] = [kind, id.as_bytes(), &self.reading.digest, &index.to_be_bytes()];
         Event {
             id: EventId::new(date, &parts),
