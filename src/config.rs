@@ -12,6 +12,7 @@ pub mod privacy;
 pub mod retention;
 pub mod section;
 pub mod signing;
+pub mod submit;
 pub mod suppression;
 pub mod trust;
 pub mod warm_up;
@@ -22,6 +23,7 @@ pub use privacy::Privacy;
 pub use retention::Retention;
 pub use section::*;
 pub use signing::SigningSettings;
+pub use submit::Submit;
 pub use suppression::{Alert, GuardSettings, Suppression};
 pub use trust::TrustSettings;
 pub use warm_up::WarmUp;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub milter: Milter,
     /// `[lmtp]`
     pub lmtp: Lmtp,
+    /// `[submit]`
+    pub submit: Submit,
     /// `[http]`
     pub http: Listener,
     /// `[hooks]`
@@ -220,6 +224,7 @@ impl Settings {
         self.guard.validate()?;
         self.alert.validate()?;
         self.retention.validate()?;
+        self.submit.validate()?;
         self.milter.validate(self.signing.is_on())?;
         self.authentication.validate()?;
         self.signing.validate()?;
@@ -313,6 +318,7 @@ impl Settings {
             ("[socketmap]", self.socketmap != new.socketmap),
             ("[milter]", !self.milter.is_taken_over_from(&new.milter)),
             ("[lmtp]", self.lmtp != new.lmtp),
+            ("[submit]", self.submit != new.submit),
             ("[http]", self.http != new.http),
             ("[hooks]", self.hooks != new.hooks),
             ("[log]", self.log != new.log),

@@ -6,11 +6,13 @@
 //! after 5 minutes; past 100 connections the one idle longest makes room.
 
 use super::authenticate::Authenticator;
-use super::keeper::{Handle, KeepError};
+use super::keeper::Handle;
+use super::pass_on::PassOn;
 use super::reading::Mail;
 use super::seat::{Seat, Seats};
 use crate::mail::event::Source;
 use crate::postfix::lmtp::{Kept, Message, Session, Step};
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,12 +50,14 @@ pub struct Lmtp {
     max_size: usize,
     counters: Arc<LmtpCounters>,
     authenticator: Option<Arc<Authenticator>>,
+    passes: Option<PassOn>,
     seats: Seats,
     stop: CancellationToken,
 }
 
 impl Lmtp {
-    /// An intake that hands in to `keeper` what it has read, and what the `authenticator` finds proved of it.
+    /// An intake that hands in to `keeper` what it has read, and what the `authenticator` finds proved of it, and then
+    /// `passes` it on.
     #[must_use]
     pub fn new(
         keeper: Handle,
@@ -61,6 +65,7 @@ impl Lmtp {
         max_size: usize,
         counters: Arc<LmtpCounters>,
         authenticator: Option<Arc<Authenticator>>,
+        passes: Option<PassOn>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -69,6 +74,7 @@ impl Lmtp {
             max_size,
             counters,
             authenticator,
+            passes,
             seats: Seats::new(MAX_CONNECTIONS),
             stop,
         }
@@ -176,18 +182,21 @@ impl Lmtp {
             Err(error) => return self.put_off(message, &error),
         };
         let (events, unread) = (intake.events.len(), intake.unread.len() as u64);
-        match self.keeper.keep(intake).await {
-            Ok(()) => {
-                self.counters.messages.fetch_add(1, Ordering::Relaxed);
-                self.counters.unread.fetch_add(unread, Ordering::Relaxed);
-                debug!(sender = %message.sender, recipients = ?message.recipients, events, "lmtp: kept");
-                Kept::Yes
-            }
-            Err(error) => self.put_off(message, &error),
+        if let Err(error) = self.keeper.keep(intake).await {
+            return self.put_off(message, &error);
         }
+        if let Some(passes) = &self.passes
+            && let Err(error) = passes.pass(&message.recipients, &message.content).await
+        {
+            return self.put_off(message, &error);
+        }
+        self.counters.messages.fetch_add(1, Ordering::Relaxed);
+        self.counters.unread.fetch_add(unread, Ordering::Relaxed);
+        debug!(sender = %message.sender, recipients = ?message.recipients, events, "lmtp: kept");
+        Kept::Yes
     }
 
-    fn put_off(&self, message: &Message, error: &KeepError) -> Kept {
+    fn put_off(&self, message: &Message, error: &dyn Error) -> Kept {
         self.counters.deferred.fetch_add(1, Ordering::Relaxed);
         info!(sender = %message.sender, %error, "lmtp: not kept, answered 451");
         Kept::NotNow

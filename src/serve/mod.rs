@@ -23,6 +23,8 @@ pub mod listen;
 pub mod lmtp;
 pub mod log;
 pub mod milter;
+pub mod notify;
+pub mod pass_on;
 pub mod reading;
 pub mod recover;
 pub mod release;
@@ -54,13 +56,15 @@ use keeper::{Bench, Keeper, KeeperCounters};
 use listen::{Inherited, Listener};
 use milter::{Milter, MilterSettings, Rulings};
 use parking_lot::RwLock;
+use pass_on::PassOn;
 use release::{Bell, ReleaseCounters, Releaser};
 use resolve::{Resolve, ResolveCounters};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use submit::Submitter;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -401,6 +405,10 @@ impl Daemon {
                 Arc::clone(&bench),
             ))
         });
+        let server = settings.submit.server();
+        let submitter = server.map(|server| Submitter::new(server, &host_name()));
+        let passes = submitter.clone().filter(|_| settings.submit.pass_on);
+        let passes = passes.map(|submitter| PassOn::new(submitter, store.clone(), Arc::clone(&bench)));
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
         if let Some(listener) = bound.lmtp {
             let (host, size) = (host_name(), settings.lmtp.max_size);
@@ -410,12 +418,19 @@ impl Daemon {
                 size,
                 Arc::clone(&lmtp_counters),
                 authenticator.clone(),
+                passes,
                 stop_intakes.clone(),
             );
             intakes.spawn(intake.run(AsyncListener::new(listener)?));
         }
         let mut milter = None;
         if let Some(listener) = bound.milter {
+            let removed = submitter.filter(|_| settings.submit.notices).map(|submitter| {
+                let (told, removed) = mpsc::channel(notify::QUEUE);
+                rest.spawn(notify::run(removed, submitter, host_name(), stop_rest.clone()));
+                told
+            });
+            let tells = removed.is_some();
             let around = milter::Surroundings {
                 memory: Arc::clone(&memory),
                 keeper: handle.clone(),
@@ -426,12 +441,12 @@ impl Daemon {
                     host: host_name(),
                     runtime: tokio::runtime::Handle::current(),
                 },
-                removed: None,
+                removed,
                 stop: stop_intakes.clone(),
             };
             let rulings = Rulings::new(&settings, &bench.read());
             let (running, over) =
-                Milter::start(listener, MilterSettings::new(&settings, false), rulings, around)?;
+                Milter::start(listener, MilterSettings::new(&settings, tells), rulings, around)?;
             milter = Some(running);
             // An error says that its thread is gone, which is as much over.
             intakes.spawn(async move { drop(over.await) });

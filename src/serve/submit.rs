@@ -56,6 +56,9 @@ impl Submitter {
             Address::from_str(recipient).map_err(|_| SubmitError::Recipient(recipient.to_owned()))?;
         let envelope =
             Envelope::new(None, vec![address]).map_err(|_| SubmitError::Recipient(recipient.to_owned()))?;
+        // The client ends the last line itself.
+        let message = message.strip_suffix(b"\n").unwrap_or(message);
+        let message = message.strip_suffix(b"\r").unwrap_or(message);
         let sent = tokio::time::timeout(TIME, self.transport.send_raw(&envelope, message)).await;
         match sent {
             Ok(Ok(_)) => Ok(()),

@@ -7,6 +7,7 @@ mod failing;
 mod garbage;
 mod kill;
 mod milter;
+mod notice;
 mod stage;
 mod steering;
 mod throttle;
