@@ -18,7 +18,7 @@ use nixie::mail::address::{Address, LocalPart};
 use nixie::mail::event::{Event, Outcome, Source};
 use nixie::mail::message::{Envelope, Reading, events, read};
 use nixie::serve::keeper::Bench;
-use nixie::serve::keeper::recover::Recovery;
+use nixie::serve::recover::Recovery;
 use nixie::store::Store;
 use nixie::store::contract::Batch;
 use parking_lot::RwLock;

@@ -9,11 +9,11 @@
 //! one bad line never stops the rest.
 
 mod judge;
-pub mod recover;
 
 use super::alert::Alarm;
 use super::feed;
 use super::found::Found;
+use super::recover::Recovery;
 use super::release::Bell;
 use crate::clock;
 use crate::engine::decide::{self, Policy};
@@ -34,7 +34,6 @@ use crate::store::contract::{Batch, Committed, Position, StoreError, Unread};
 use jiff::Timestamp;
 use judge::{judge, unread_event};
 use parking_lot::RwLock;
-use recover::Recovery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -141,7 +140,7 @@ pub struct Keeper {
 }
 
 impl Handle {
-    /// Gives a complaint that names nobody its recipient, where a token tells ([`recover`]): before its events
+    /// Gives a complaint that names nobody its recipient, where a token tells ([`super::recover`]): before its events
     /// are made.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ pub mod lanes;
 pub mod listen;
 pub mod lmtp;
 pub mod log;
+pub mod recover;
 pub mod release;
 pub mod reload;
 pub mod resolve;

@@ -4,7 +4,7 @@
 //! Of a message to one recipient that is certain; of one to several nobody is guessed. Under `[privacy]` only hashes of
 //! recipients are kept, and none comes back. On failure of the store the intake has its sender try again.
 
-use super::Bench;
+use super::keeper::Bench;
 use crate::engine::return_path::Signing;
 use crate::engine::suppression::privacy::is_hash;
 use crate::engine::token::Token;
