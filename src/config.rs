@@ -216,9 +216,9 @@ impl Settings {
         self.suppression.validate()?;
         self.guard.validate()?;
         self.alert.validate()?;
-        self.retention.validate(&self.signing)?;
+        self.retention.validate()?;
         self.authentication.validate()?;
-        self.signing.validate()?;
+        self.signing.validate(&self.retention)?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",
