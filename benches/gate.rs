@@ -61,6 +61,7 @@ fn gate(deferred: usize) -> Gate {
         let deferred = Deferred {
             queue_id: &format!("Q{n}"),
             sender: "app@sender.test",
+            stream: None,
             recipient: &recipient,
             since: at(0.0),
         };

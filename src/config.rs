@@ -227,18 +227,7 @@ impl Settings {
         self.submit.validate()?;
         self.milter.validate(self.signing.is_on())?;
         self.authentication.validate()?;
-        self.signing.validate()?;
-        if let suppression::Expiry::After(sent) = self.retention.sent
-            && self.signing.is_on()
-            && sent.0 < self.signing.lifetime.0
-        {
-            let problem = format!(
-                "expected at least the [signing] lifetime of {}s, found {}s",
-                self.signing.lifetime.0.as_secs(),
-                sent.0.as_secs()
-            );
-            return wrong("[retention] sent", problem);
-        }
+        self.signing.validate(&self.retention)?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",

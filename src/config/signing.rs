@@ -1,6 +1,7 @@
 //! `[signing]`: the keys of signed return paths, and how these look.
 
-use super::{ConfigError, Settings, Span};
+use super::suppression::Expiry;
+use super::{ConfigError, Retention, Settings, Span};
 use crate::engine::return_path::{DELIMITERS, LONGEST_LOCAL, ReturnPaths, Signing, Style};
 use crate::engine::token::{Keyring, LENGTH};
 use crate::mail::address::canonical_domain;
@@ -56,7 +57,7 @@ impl SigningSettings {
     }
 
     /// What types cannot say.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, retention: &Retention) -> Result<(), ConfigError> {
         let wrong = |key, problem: String| Err(ConfigError::Value { key, problem });
         let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*/?^_`{|}~+-=.".contains(c);
         let longest = LONGEST_LOCAL - LENGTH - 1;
@@ -86,6 +87,18 @@ impl SigningSettings {
                 self.domain
             );
             return wrong("[signing] domain", problem);
+        }
+        // A token of a message to several proves something only as long as it is known to whom.
+        if let Expiry::After(sent) = retention.sent
+            && self.is_on()
+            && sent.0 < self.lifetime.0
+        {
+            let problem = format!(
+                "expected at least as long as a token holds ([signing] lifetime, {}s), found {}s",
+                self.lifetime.0.as_secs(),
+                sent.0.as_secs()
+            );
+            return wrong("[retention] sent", problem);
         }
         Ok(())
     }
@@ -183,7 +196,9 @@ mod tests {
     fn mistakes_are_named() {
         let read = |text: &str| {
             let settings = toml::from_str::<SigningSettings>(text).map_err(|error| error.to_string())?;
-            settings.validate().map_err(|error| error.to_string())
+            settings
+                .validate(&Retention::default())
+                .map_err(|error| error.to_string())
         };
         let good = "key_file = \"/k\"\ndomain = \"b.example.org\"\nstyle = \"tag\"\ndelimiter = \"=\"";
         assert_eq!((read(""), read(good)), (Ok(()), Ok(())));
@@ -202,5 +217,17 @@ mod tests {
             let problem = read(bad).unwrap_err();
             assert!(problem.contains(key), "{bad}: {problem}");
         }
+        let settings = toml::from_str::<SigningSettings>(good).unwrap();
+        let days = |n: u64| Retention {
+            sent: Expiry::After(Span::from_secs(n * DAY)),
+            ..Retention::default()
+        };
+        assert!(settings.validate(&days(14)).is_ok());
+        let problem = settings.validate(&days(13)).unwrap_err().to_string();
+        assert!(
+            problem.contains("[retention] sent") && problem.contains("1209600s"),
+            "{problem}"
+        );
+        assert!(SigningSettings::default().validate(&days(1)).is_ok());
     }
 }

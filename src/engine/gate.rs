@@ -271,13 +271,19 @@ impl Gate {
         let Some(place) = self.place(provider, domain, &settings.egress, now) else {
             return;
         };
+        let named = record
+            .stream
+            .as_deref()
+            .and_then(|name| settings.streams.named(name));
         let arrival = Arrival {
             queue_id,
             mark: self.mark(&event.recipient),
-            stream: settings.streams.of(
-                event.sender.as_deref().unwrap_or_default(),
-                event.sasl_username.as_deref().unwrap_or_default(),
-            ),
+            stream: named.unwrap_or_else(|| {
+                settings.streams.of(
+                    event.sender.as_deref().unwrap_or_default(),
+                    event.sasl_username.as_deref().unwrap_or_default(),
+                )
+            }),
             since: event.at,
             admitted: self.admits(&settings),
         };
@@ -302,7 +308,8 @@ impl Gate {
             return false;
         };
         let mark = self.mark(deferred.recipient);
-        let stream = settings.streams.of(deferred.sender, "");
+        let named = deferred.stream.and_then(|name| settings.streams.named(name));
+        let stream = named.unwrap_or_else(|| settings.streams.of(deferred.sender, ""));
         let admitted = self.admits(&settings);
         let there = self.with(&place, now, |way| {
             let there = way.backlog.has(deferred.queue_id, mark);

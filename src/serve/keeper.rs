@@ -412,12 +412,12 @@ impl Keeper {
 
     /// A line for each new failure that suppressed nobody: its cause is what the operator must see.
     fn say(&self, batch: &Batch, committed: &Committed) {
-        for (record, _) in batch
+        let news = batch
             .records
             .iter()
-            .zip(&committed.fresh)
-            .filter(|(_, fresh)| **fresh)
-        {
+            .zip(&committed.findings)
+            .zip(&committed.fresh);
+        for ((record, finding), _) in news.filter(|(_, fresh)| **fresh) {
             let event = &record.event;
             if event.outcome == Outcome::Delivered || event.evidence == Evidence::Repeat {
                 continue;
@@ -432,7 +432,8 @@ impl Keeper {
                     false => event.recipient.to_string(),
                 };
                 info!(recipient, outcome = event.outcome.name(), cause = %record.verdict.cause,
-                    remedy = %record.verdict.remedy, rule = %record.verdict.rule, reply = %event.reply, "failure");
+                    remedy = %record.verdict.remedy, rule = %record.verdict.rule, trust = %finding.trust(), proof = %finding,
+                    reply = %event.reply, "failure");
             }
         }
     }

@@ -144,6 +144,7 @@ fn a_full_backlog_pushes_back_at_injection() {
         let deferred = Deferred {
             queue_id: name,
             sender: "app@sender.test",
+            stream: None,
             recipient: &recipient,
             since: now(),
         };

@@ -93,6 +93,8 @@ pub struct Deferred<'a> {
     pub queue_id: &'a str,
     /// The envelope sender.
     pub sender: &'a str,
+    /// The stream that it is in, where more than the sender tells.
+    pub stream: Option<&'a str>,
     /// The recipient.
     pub recipient: &'a Address,
     /// Since when it waits.

@@ -101,6 +101,15 @@ impl Streams {
         self.kinds.len() > 1
     }
 
+    /// The stream of a name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Stream> {
+        let mut kinds = self.iter();
+        kinds
+            .find(|(_, kind)| kind.name == name)
+            .map(|(stream, _)| stream)
+    }
+
     /// Each with its number.
     pub fn iter(&self) -> impl Iterator<Item = (Stream, &Kind)> {
         (0..).zip(&self.kinds)

@@ -413,6 +413,7 @@ fn streams_take_turns_by_weight_and_keep_their_own_limit() {
             let deferred = Deferred {
                 queue_id: &queue_id,
                 sender,
+                stream: None,
                 recipient: &recipient,
                 since: at(0.0),
             };

@@ -15,6 +15,7 @@ use crate::mail::formats::postfix::parse_reason;
 use crate::postfix::queue::Queued;
 use crate::serve::keeper::Bench;
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use std::collections::HashSet;
 use std::process::Stdio;
@@ -128,11 +129,11 @@ impl Lister {
             let Ok(address) = Address::parse(&recipient.address) else {
                 continue;
             };
-            let record = judged(message, &address, &recipient.delay_reason, &bench);
+            let now = clock::now();
+            let record = judged(message, &address, &recipient.delay_reason, &bench, now);
             if !gate::waits(&record) {
                 continue;
             }
-            let now = clock::now();
             let mut provider = self.memory.provider_at(address.domain(), now);
             if let (None, Some(lane)) = (&provider, &record.lane) {
                 self.memory.set_provider(address.domain(), &lane.provider, now);
@@ -141,6 +142,7 @@ impl Lister {
             let deferred = Deferred {
                 queue_id: &message.id,
                 sender: &message.sender,
+                stream: record.stream.as_deref(),
                 recipient: &address,
                 since: message.arrived,
             };
@@ -151,7 +153,7 @@ impl Lister {
 }
 
 /// What the log would have said of a recipient that waits for this reason.
-fn judged(message: &Queued, address: &Address, reason: &str, bench: &Bench) -> Record {
+fn judged(message: &Queued, address: &Address, reason: &str, bench: &Bench, now: Timestamp) -> Record {
     let reason = parse_reason(reason);
     let ours = reason.reply.text.starts_with(gate::OURS);
     let event = Event {
@@ -186,5 +188,8 @@ fn judged(message: &Queued, address: &Address, reason: &str, bench: &Bench) -> R
         authentication: Authentication::Untried,
     };
     let (verdict, lane) = classify::judge(&bench.rules, &bench.providers, &bench.egress, &event);
-    Record::new(event, verdict, lane, bench.policy.local_part)
+    Record {
+        stream: bench.stream_of(&event, now),
+        ..Record::new(event, verdict, lane, bench.policy.local_part)
+    }
 }
