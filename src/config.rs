@@ -216,7 +216,7 @@ impl Settings {
         self.suppression.validate()?;
         self.guard.validate()?;
         self.alert.validate()?;
-        self.retention.validate()?;
+        self.retention.validate(&self.signing)?;
         self.authentication.validate()?;
         self.signing.validate()?;
         if !(1..=1000).contains(&self.dns.parallel) {

@@ -187,6 +187,7 @@ async fn forget(
     let (operation, forgotten) = store
         .forget(&whom.key, &subjects, keep_hash, by, clock::now())
         .await?;
+    store.forget_signed(&whom.key).await?;
     let passed_on = match hidden {
         true => 0,
         false => store.forget_as_target(&whom.clear.to_string()).await?,

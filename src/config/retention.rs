@@ -1,7 +1,7 @@
 //! `[retention]`: how long what is kept is kept.
 
 use super::suppression::Expiry;
-use super::{ConfigError, Span};
+use super::{ConfigError, SigningSettings, Span};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -42,11 +42,11 @@ impl Default for Retention {
 impl Retention {
     /// What types cannot say. Whatever a queue may still hold, a log may still tell and a person may still ask about
     /// must outlast that: Postfix tries for five days, rotated logs stay for four weeks.
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self, signing: &SigningSettings) -> Result<(), ConfigError> {
         let table: [(&'static str, Expiry, u64); 6] = [
             ("[retention] events", self.events, 1),
             ("[retention] seen", self.seen, 30),
-            ("[retention] sent", self.sent, 7),
+            ("[retention] sent", self.sent, 1),
             ("[retention] counts", self.counts, 1),
             ("[retention] unread", self.unread, 1),
             ("[retention] changes", self.changes, 1),
@@ -62,6 +62,18 @@ impl Retention {
                 return Err(ConfigError::Value { key, problem });
             }
         }
+        if let Expiry::After(Span(sent)) = self.sent
+            && signing.is_on()
+            && sent < signing.lifetime.0
+        {
+            let problem = format!(
+                "expected at least as long as a token holds ([signing] lifetime, {}s), found {}s",
+                signing.lifetime.0.as_secs(),
+                sent.as_secs()
+            );
+            let key = "[retention] sent";
+            return Err(ConfigError::Value { key, problem });
+        }
         Ok(())
     }
 }
@@ -75,7 +87,7 @@ mod tests {
         let read = |text: &str| {
             toml::from_str::<Retention>(text)
                 .unwrap()
-                .validate()
+                .validate(&SigningSettings::default())
                 .map_err(|e| e.to_string())
         };
         for good in [
@@ -88,11 +100,25 @@ mod tests {
         }
         for (bad, key) in [
             ("seen = \"29d\"", "seen"),
-            ("sent = \"1d\"", "sent"),
+            ("sent = \"12h\"", "sent"),
             ("events = \"1h\"", "events"),
         ] {
             assert!(read(bad).is_err_and(|problem| problem.contains(key)), "{bad}");
         }
         assert!(toml::from_str::<Retention>("event = \"30d\"").is_err());
+        let signing = SigningSettings {
+            key_file: "/etc/nixie/keys".into(),
+            ..SigningSettings::default()
+        };
+        let days = |n: u64| Retention {
+            sent: Expiry::After(Span::from_secs(n * DAY)),
+            ..Retention::default()
+        };
+        assert!(days(14).validate(&signing).is_ok());
+        let problem = days(13).validate(&signing).unwrap_err().to_string();
+        assert!(
+            problem.contains("1209600s") && problem.contains("[retention] sent"),
+            "{problem}"
+        );
     }
 }

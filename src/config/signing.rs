@@ -94,7 +94,7 @@ impl SigningSettings {
     fn days(&self) -> Option<u16> {
         let seconds = self.lifetime.0.as_secs();
         let days = u16::try_from(seconds / DAY).ok()?;
-        (seconds % DAY == 0 && LIFETIMES.contains(&days)).then_some(days)
+        (seconds.is_multiple_of(DAY) && LIFETIMES.contains(&days)).then_some(days)
     }
 
     fn bounce_domain(&self) -> Option<String> {

@@ -17,7 +17,7 @@ use super::suppression::strike::Strike;
 use super::suppression::terms::{Term, Terms};
 use super::suppression::{AllowList, NewSuppression, Subject, Suppression};
 use super::throttle::{Lane, LaneKey, Limits};
-use super::trust::{self, Claim, Finding, Fingerprint, Forces, Mark, Name, Trust};
+use super::trust::{self, Claim, Finding, Fingerprint, Forces, Mark, Name, Proof, Trust};
 use super::verdict::{Cause, Remedy, Scope};
 use crate::engine::verdict::Verdict;
 use crate::mail::address::{AddressKey, LocalPart};
@@ -275,22 +275,9 @@ pub fn decide(
         .filter(|&(index, _)| findings[index].trust().acts())
         .for_each(|(_, record)| scales.delivered(record));
     scales.lift();
-    let mut unproven = Vec::new();
-    for (index, record) in news() {
-        let Some(charge) = charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string()))
-        else {
-            continue;
-        };
-        let finding = &findings[index];
-        if finding.trust().acts() {
-            let force = policy.forces.on(finding, charge.cause);
-            scales.weigh_with(force, charge);
-        } else if finding.may_wait() {
-            unproven.push(index);
-        }
-    }
+    let unproven = weigh(&mut scales, news(), findings, policy);
     for proven in &known.proven {
-        let finding = Finding::proven(vec![trust::Proof::Seen(proven.by)]);
+        let finding = Finding::proven(vec![Proof::Seen(proven.by)]);
         let force = policy.forces.on(&finding, proven.charge.cause);
         scales.weigh_with(force, proven.charge.clone());
     }
@@ -304,6 +291,31 @@ pub fn decide(
     }
     lanes.decide(&mut decision);
     decision
+}
+
+/// Weighs what the records hold against anybody, as much as its trust may do; returns the positions of what only proof is
+/// missing of.
+fn weigh<'a>(
+    scales: &mut Scales<'_>,
+    news: impl Iterator<Item = (usize, &'a Record)>,
+    findings: &[Finding],
+    policy: &Policy,
+) -> Vec<usize> {
+    let mut unproven = Vec::new();
+    for (index, record) in news {
+        let Some(charge) = charge(record).filter(|_| !policy.allow.holds(&record.event.mailed().to_string()))
+        else {
+            continue;
+        };
+        let finding = &findings[index];
+        if finding.trust().acts() {
+            let force = policy.forces.on(finding, charge.cause);
+            scales.weigh_with(force, charge);
+        } else if finding.may_wait() {
+            unproven.push(index);
+        }
+    }
+    unproven
 }
 
 /// The records that tell something new, with their positions.

@@ -66,3 +66,63 @@ impl Found {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::trust::{Doubt, Proof};
+    use crate::mail::address::Address;
+    use crate::mail::event::{Authentication, EventId, Evidence, Outcome};
+    use crate::mail::reply::Reply;
+    use jiff::Timestamp;
+
+    fn event(source: Source) -> Event {
+        Event {
+            id: EventId([0; 16]),
+            at: Timestamp::UNIX_EPOCH,
+            source,
+            outcome: Outcome::Failed,
+            evidence: Evidence::Fresh,
+            recipient: Address::parse("a@b.test").unwrap(),
+            original_recipient: None,
+            sender: None,
+            sasl_username: None,
+            queue_id: None,
+            message_id: None,
+            envelope_id: None,
+            relay: None,
+            command: None,
+            reply: Reply::default(),
+            reported_status: None,
+            reporting_mta: None,
+            return_path: None,
+            own: false,
+            authentication: Authentication::Untried,
+        }
+    }
+
+    #[test]
+    fn reports_are_counted_by_trust_and_by_doubt() {
+        let found = Found::default();
+        let proven = Finding::proven(vec![Proof::Token { day: 1, key: 1 }]);
+        let doubted = Finding::doubted(vec![Doubt::NoToken, Doubt::NoMark]);
+        found.count(&event(Source::Lmtp), &proven);
+        found.count(&event(Source::Lmtp), &doubted);
+        found.count(&event(Source::File), &doubted);
+        found.count(&event(Source::Log), &Finding::proven(vec![Proof::Log]));
+        let mut registry = Registry::default();
+        found.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "reports_total{trust=\"own\"} 0",
+            "reports_total{trust=\"signed\"} 1",
+            "reports_total{trust=\"unverified\"} 2",
+            "doubts_total{doubt=\"no_token\"} 2",
+            "doubts_total{doubt=\"no_mark\"} 2",
+            "doubts_total{doubt=\"bad_seal\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

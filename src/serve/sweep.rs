@@ -60,7 +60,7 @@ pub fn horizon(retention: &Retention, what: Keepsake, now: Timestamp) -> Option<
     let expiry = match what {
         Keepsake::Event => retention.events,
         Keepsake::Seen => retention.seen,
-        Keepsake::Sent | Keepsake::Signed | Keepsake::Failure => retention.sent,
+        Keepsake::Sent | Keepsake::Signed | Keepsake::Unproven | Keepsake::Failure => retention.sent,
         Keepsake::Tally => retention.counts,
         Keepsake::Unread => retention.unread,
         Keepsake::Change => retention.changes,

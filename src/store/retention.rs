@@ -26,6 +26,8 @@ pub enum Keepsake {
     Sent,
     /// Whom signed messages went to.
     Signed,
+    /// What waits for proof.
+    Unproven,
     /// The marks of failures told.
     Failure,
     /// What was counted, by the minute.
@@ -47,11 +49,12 @@ pub struct Swept {
 
 impl Keepsake {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Event,
         Self::Seen,
         Self::Sent,
         Self::Signed,
+        Self::Unproven,
         Self::Failure,
         Self::Tally,
         Self::Unread,
@@ -66,6 +69,7 @@ impl Keepsake {
             Self::Seen => "seen",
             Self::Sent => "sent",
             Self::Signed => "signed",
+            Self::Unproven => "unproven",
             Self::Failure => "failure",
             Self::Tally => "tally",
             Self::Unread => "unread",
@@ -134,6 +138,13 @@ async fn step(
             let walk = Walk {
                 look: "SELECT identity FROM signed WHERE identity > $1 ORDER BY identity LIMIT $2",
                 drop: "DELETE FROM signed WHERE identity > $1 AND identity <= $2 AND at < $3",
+            };
+            walk.step(session, before, from, limit).await
+        }
+        Keepsake::Unproven => {
+            let walk = Walk {
+                look: "SELECT mark FROM unproven WHERE mark > $1 ORDER BY mark LIMIT $2",
+                drop: "DELETE FROM unproven WHERE mark > $1 AND mark <= $2 AND at < $3",
             };
             walk.step(session, before, from, limit).await
         }

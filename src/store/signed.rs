@@ -9,6 +9,9 @@ use crate::engine::trust::Signed;
 use crate::mail::address::AddressKey;
 use std::collections::BTreeMap;
 
+/// Rows looked at in a step.
+const STEP: i64 = 20_000;
+
 impl Store {
     /// Whom the message of a token went to, and from whom; nothing where it is not known any more.
     ///
@@ -16,6 +19,40 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn signed(&self, identity: &[u8; 16]) -> Result<Vec<SentTo>, StoreError> {
         Ok(of(&mut self.reader().await?, identity).await?)
+    }
+
+    /// Forgets that signed messages went to an address, a step of them at a time; returns how many. They are kept by
+    /// their tokens, and so all are looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: those before are gone.
+    pub async fn forget_signed(&self, mailed: &AddressKey) -> Result<u64, StoreError> {
+        let mut after = Vec::new();
+        let mut gone = 0;
+        loop {
+            let mut session = self.begin().await?;
+            let rows = session
+                .fetch(
+                    "SELECT identity FROM signed WHERE identity > $1 ORDER BY identity LIMIT $2",
+                    Args::Values(vec![Value::Octets(after.clone()), Value::Int(Some(STEP))]),
+                )
+                .await?;
+            let Some(last) = rows.last() else { return Ok(gone) };
+            let last: Vec<u8> = last.get(0)?;
+            let values = vec![
+                Value::Octets(after),
+                Value::Octets(last.clone()),
+                Value::text(mailed.as_str()),
+            ];
+            gone += session
+                .run(
+                    "DELETE FROM signed WHERE identity > $1 AND identity <= $2 AND mailed = $3",
+                    Args::Values(values),
+                )
+                .await?;
+            session.commit().await?;
+            after = last;
+        }
     }
 }
 

@@ -63,6 +63,7 @@ contract!(
     a_token_of_several_proves_whom_it_went_to,
     only_what_may_be_true_waits_for_proof,
     evidence_does_what_its_trust_may,
+    what_waits_for_proof_is_let_go_of,
     echoes_are_counted_and_not_kept,
     lanes_come_back_as_they_were,
     suppressions_are_written_once,

@@ -5,9 +5,10 @@
 //! Costs and counts are left out, the days of partitions are all called `_day`, and what says the same again is said once.
 
 use crate::stage::*;
+use nixie::engine::trust::Signed;
 use nixie::engine::verdict::Cause;
 use nixie::store::Store;
-use nixie::store::contract::Filter;
+use nixie::store::contract::{Batch, Filter};
 use nixie::store::retention::Keepsake;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -57,7 +58,15 @@ async fn hot_statements_go_by_their_indexes() {
         std::fs::write(&golden, &found).unwrap();
     }
     assert_eq!(found, std::fs::read_to_string(&golden).unwrap());
-    for table in ["event", "seen", "suppression", "sent", "failure", "change"] {
+    for table in [
+        "event",
+        "seen",
+        "suppression",
+        "sent",
+        "signed",
+        "failure",
+        "change",
+    ] {
         let whole = format!("Seq Scan on {table}");
         let exact = |line: &str| {
             let node = line.trim_start_matches(['-', '>', ' ']);
@@ -100,12 +109,30 @@ async fn fill(store: &Store) {
             let telling = telling(&format!("t{n}"), &format!("u{n}@example{}.org", n % 50), n);
             if n % 3 == 0 { telling.delivered() } else { telling }
         });
-        commit(store, &batch(told)).await;
+        let signed = (0..1_000).map(|n| step * 1_000 + n).map(signed);
+        let told = Batch {
+            signed: signed.collect(),
+            ..batch(told)
+        };
+        commit(store, &told).await;
     }
     let entries: Vec<_> = (0..MANY)
         .map(|n| entry(&format!("e{n}@example.net"), Cause::UserUnknown))
         .collect();
     store.add(&entries, at(1)).await.unwrap();
+}
+
+/// A message that left with a signed return path.
+fn signed(n: i64) -> Signed {
+    let mut identity = [0; 16];
+    identity[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+    Signed {
+        identity,
+        mailed: vec![key(&format!("u{n}@example{}.org", n % 50))],
+        sender: "news@sender.example".into(),
+        at: at(n),
+        marks: Vec::new(),
+    }
 }
 
 /// Each of them once.
@@ -115,7 +142,12 @@ async fn work(store: &Store) {
         telling("w2", "u3@example3.org", 2).delivered(),
         telling("w3", "u4@example4.org", 3).reported(false),
     ];
-    commit(store, &batch(told)).await;
+    let told = Batch {
+        signed: vec![signed(MANY)],
+        ..batch(told)
+    };
+    commit(store, &told).await;
+    store.signed(&signed(7).identity).await.unwrap();
     let subject = key("u4@example4.org").into();
     store
         .suppressions_of(std::slice::from_ref(&subject))

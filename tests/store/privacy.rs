@@ -2,10 +2,11 @@
 
 use crate::stage::*;
 use nixie::engine::suppression::Subject;
+use nixie::engine::trust::Signed;
 use nixie::engine::verdict::Cause;
 use nixie::mail::address::Address;
 use nixie::store::Store;
-use nixie::store::contract::{By, ChangeKind, Filter, StoreError};
+use nixie::store::contract::{Batch, By, ChangeKind, Filter, StoreError};
 
 const BY: By<'_> = By {
     author: "cli alice",
@@ -59,7 +60,18 @@ pub async fn who_is_forgotten_leaves_no_trace(stage: Stage) {
             event.recipient = Address::parse("person@example.org").unwrap();
         }),
     ];
-    let told = commit(&store, &batch(told)).await;
+    let signed = Signed {
+        identity: [7; 16],
+        mailed: vec![person.clone(), key("other@example.org")],
+        sender: "news@sender.example".into(),
+        at: at(0),
+        marks: Vec::new(),
+    };
+    let told = Batch {
+        signed: vec![signed],
+        ..batch(told)
+    };
+    let told = commit(&store, &told).await;
     assert_eq!(told.suppressed.len(), 3);
     let per_stream = nixie::engine::suppression::NewSuppression {
         subject: Subject::address(person.clone()).in_stream(Some("news")),
@@ -73,6 +85,10 @@ pub async fn who_is_forgotten_leaves_no_trace(stage: Stage) {
     let (operation, forgotten) = store.forget(&person, &subjects, false, BY, at(10)).await.unwrap();
     assert_eq!((forgotten.entries, forgotten.events), (2, 1));
     assert_eq!(store.forget_as_target("person@example.org").await.unwrap(), 1);
+    assert_eq!(store.forget_signed(&person).await.unwrap(), 1);
+    let left = store.signed(&[7; 16]).await.unwrap();
+    let left: Vec<&str> = left.iter().map(|sent| sent.mailed.as_str()).collect();
+    assert_eq!(left, ["other@example.org"]);
     assert!(store.events_of(&person, 10).await.unwrap().is_empty());
     assert_eq!(
         store

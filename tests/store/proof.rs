@@ -244,3 +244,21 @@ pub async fn evidence_does_what_its_trust_may(stage: Stage) {
         assert_eq!(found.len(), strikes, "{address}");
     }
 }
+
+/// Nothing waits longer than marks are kept.
+pub async fn what_waits_for_proof_is_let_go_of(stage: Stage) {
+    let store = stage.open().await;
+    for (name, second) in [("m1", 0), ("m2", 1_000)] {
+        let address = format!("{name}@x.example");
+        let report = bounced(name, &address, second, |event| {
+            event.envelope_id = Some(name.into())
+        });
+        commit(&store, &reports([report])).await;
+    }
+    let swept = store.sweep(Keepsake::Unproven, at(500), None, 100).await.unwrap();
+    assert_eq!((swept.gone, swept.next), (1, None));
+    for (name, expected) in [("m1", vec![]), ("m2", vec!["m2@x.example".to_owned()])] {
+        let (left, _) = sent(name, &[&format!("{name}@x.example")], 0);
+        assert_eq!(who(&commit(&store, &leaving(left)).await), expected);
+    }
+}

@@ -259,6 +259,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_signed_is_kept_without_its_people() {
+        let signed = Signed {
+            identity: [1; 16],
+            mailed: vec![key("john@example.org")],
+            sender: "news-john=example.org@app.test".into(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            marks: Vec::new(),
+        };
+        assert_eq!(Veil::default().signed(signed.clone()), signed);
+        let hidden = veil(1).signed(signed);
+        assert_eq!(hidden.mailed, [veil(1).over(key("john@example.org"))]);
+        assert_eq!(hidden.sender, "@app.test");
+    }
+
+    #[test]
     fn texts_lose_their_addresses_and_nothing_else() {
         let table = [
             (

@@ -177,7 +177,7 @@ impl DoubtKind {
             Self::UnknownSealer => "ARC by an unknown sealer",
             Self::NoAuthor => "no author, or several",
             Self::NoDaemon => "author is no mail system",
-            Self::Inferred => "author does not name the recipient",
+            Self::Inferred => "signature: of words that do not name whom we mailed",
             Self::Unsure => "signature: DNS did not answer",
             Self::OtherDomain => "author has no say about the recipient",
             Self::NoMark => "no message of ours",
