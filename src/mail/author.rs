@@ -47,10 +47,12 @@ impl Pieces {
                     phrase.push(' ');
                 }
                 '<' if address.is_none() => {
-                    let inner: String = characters.by_ref().take_while(|&c| c != '>').collect();
-                    // Where the `>` is missing, what was taken is all that was left.
-                    if text.matches('>').count() != 1 {
-                        return None;
+                    let mut inner = String::new();
+                    loop {
+                        match characters.next()? {
+                            '>' => break,
+                            c => inner.push(c),
+                        }
                     }
                     address = Some(inner);
                 }
