@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod alert;
 pub mod authenticate;
+mod bound;
 pub mod detail;
 pub mod dns;
 pub mod feed;
@@ -34,8 +35,7 @@ pub mod sweep;
 pub mod tail;
 
 use crate::clock;
-use crate::config::listen::ListenAddress;
-use crate::config::{LogSource, Settings, default_listen};
+use crate::config::{LogSource, Settings};
 use crate::engine::answer;
 use crate::engine::decide::Policy;
 use crate::engine::gate::{self, Gate, stream::Streams};
@@ -48,10 +48,11 @@ use accept::AsyncListener;
 use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use authenticate::Authenticator;
+use bound::Bound;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
-use listen::{Inherited, Listener};
+use listen::Inherited;
 use milter::{Milter, MilterSettings, Rulings};
 use parking_lot::RwLock;
 use release::{Bell, ReleaseCounters, Releaser};
@@ -168,64 +169,6 @@ fn rule_files(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
         Ok((path.display().to_string(), text))
     };
     paths.into_iter().map(read).collect()
-}
-
-/// The sockets of all parts, bound.
-#[derive(Debug)]
-struct Bound {
-    policy: Option<Listener>,
-    socketmap: Option<Listener>,
-    milter: Option<Listener>,
-    lmtp: Option<Listener>,
-    http: Option<Listener>,
-}
-
-impl Bound {
-    /// Binds what is configured, the defaults where nothing is; sockets from systemd come first.
-    fn bind(settings: &Settings, mut inherited: Inherited) -> anyhow::Result<Self> {
-        let mut bind =
-            |part: &str, listen: &Option<ListenAddress>, default: &str| -> anyhow::Result<Option<Listener>> {
-                let address = match listen {
-                    Some(address) => address.clone(),
-                    None => default.parse()?,
-                };
-                Ok(Listener::bind(part, &address, &mut inherited)?)
-            };
-        let bound = Self {
-            policy: bind("policy", &settings.policy.listen, default_listen::POLICY)?,
-            socketmap: bind("socketmap", &settings.socketmap.listen, default_listen::SOCKETMAP)?,
-            milter: bind("milter", &settings.milter.listen, default_listen::MILTER)?,
-            lmtp: bind("lmtp", &settings.lmtp.listen, default_listen::LMTP)?,
-            http: bind("http", &settings.http.listen, default_listen::HTTP)?,
-        };
-        for name in inherited.unused() {
-            warn!(
-                name,
-                "systemd handed over a socket that no part goes by: expected policy, socketmap, milter, lmtp or http"
-            );
-        }
-        Ok(bound)
-    }
-
-    /// What listens where.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let parts = [
-            ("policy", &self.policy),
-            ("socketmap", &self.socketmap),
-            ("milter", &self.milter),
-            ("lmtp", &self.lmtp),
-            ("http", &self.http),
-        ];
-        let address = |listener: &Option<Listener>| {
-            listener
-                .as_ref()
-                .map_or("off".to_owned(), |l| l.address().to_string())
-        };
-        parts
-            .into_iter()
-            .map(|(part, listener)| (part, address(listener)))
-            .collect()
-    }
 }
 
 /// The hooks' settings.
@@ -519,6 +462,8 @@ impl Daemon {
         notify(&[sd_notify::NotifyState::Stopping]);
         self.stop_intakes.cancel();
         while self.intakes.join_next().await.is_some() {}
+        // The keeper works until nobody can hand in any more.
+        drop(self.milter);
         if self.keeper.await.is_err() {
             error!("the keeper failed");
         }

@@ -8,3 +8,5 @@
 mod driver;
 mod record;
 mod replay;
+mod socket;
+mod store;
