@@ -60,7 +60,7 @@ use resolve::{Resolve, ResolveCounters};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +79,7 @@ pub struct Daemon {
     /// The store's URL, without a password.
     pub store: String,
     settings: Settings,
+    signals: Signals,
     bench: Arc<RwLock<Arc<Bench>>>,
     hooks: Arc<Hooks>,
     milter: Option<Milter>,
@@ -88,6 +89,24 @@ pub struct Daemon {
     rest: JoinSet<()>,
     stop_intakes: CancellationToken,
     stop_rest: CancellationToken,
+}
+
+/// The signals that we heed. They are caught before anybody can take us for ready: one that comes too early would end us.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The catalogue of providers from the settings.
@@ -255,6 +274,7 @@ impl Daemon {
     /// Bad rules, a bad store URL, an address that cannot be bound. A store that does not answer is
     /// not an error.
     pub async fn start(settings: Settings, inherited: Inherited) -> anyhow::Result<Self> {
+        let signals = Signals::catch()?;
         let url = settings.store_url()?;
         let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
         let mark = bench.read().policy.veil.mark();
@@ -410,6 +430,7 @@ impl Daemon {
             listening,
             store,
             settings,
+            signals,
             bench,
             hooks,
             milter,
@@ -427,17 +448,14 @@ impl Daemon {
     /// # Errors
     /// Where signals cannot be caught.
     pub async fn run(mut self, reload: impl Fn() -> anyhow::Result<Settings>) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut watch = tokio::time::interval(WATCH);
         let watchdog = sd_notify::watchdog_enabled().is_some();
         notify(&[sd_notify::NotifyState::Ready]);
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => {
                     notify(&[sd_notify::NotifyState::Reloading]);
                     reload::reload(&mut self.settings, &self.bench, &self.hooks, self.memory.gate(), reload());
                     if let Some(milter) = &self.milter {
