@@ -148,8 +148,8 @@ impl Milter {
         if self.max_connections == 0 {
             return wrong("[milter] max_connections", "expected at least 1, found 0".into());
         }
-        if self.idle_timeout.0.as_secs() < 60 {
-            let problem = format!("expected at least 1m, found {:?}", self.idle_timeout.0);
+        if self.idle_timeout.0.as_secs() == 0 {
+            let problem = format!("expected at least 1s, found {:?}", self.idle_timeout.0);
             return wrong("[milter] idle_timeout", problem);
         }
         if self.sign.enabled && !keys {

@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod alert;
 pub mod authenticate;
+mod bound;
 pub mod detail;
 pub mod dns;
 pub mod feed;
@@ -36,8 +37,7 @@ pub mod sweep;
 pub mod tail;
 
 use crate::clock;
-use crate::config::listen::ListenAddress;
-use crate::config::{LogSource, Settings, default_listen};
+use crate::config::{LogSource, Settings};
 use crate::engine::answer;
 use crate::engine::decide::Policy;
 use crate::engine::gate::{self, Gate, stream::Streams};
@@ -50,10 +50,11 @@ use accept::AsyncListener;
 use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use authenticate::Authenticator;
+use bound::Bound;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
 use keeper::{Bench, Keeper, KeeperCounters};
-use listen::{Inherited, Listener};
+use listen::Inherited;
 use milter::{Milter, MilterSettings, Rulings};
 use parking_lot::RwLock;
 use pass_on::PassOn;
@@ -63,7 +64,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use submit::Submitter;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,7 @@ pub struct Daemon {
     /// The store's URL, without a password.
     pub store: String,
     settings: Settings,
+    signals: Signals,
     bench: Arc<RwLock<Arc<Bench>>>,
     hooks: Arc<Hooks>,
     milter: Option<Milter>,
@@ -91,6 +93,24 @@ pub struct Daemon {
     rest: JoinSet<()>,
     stop_intakes: CancellationToken,
     stop_rest: CancellationToken,
+}
+
+/// The signals that we heed. They are caught before anybody can take us for ready: one that comes too early would end us.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The catalogue of providers from the settings.
@@ -172,64 +192,6 @@ fn rule_files(directory: &Path) -> anyhow::Result<Vec<(String, String)>> {
         Ok((path.display().to_string(), text))
     };
     paths.into_iter().map(read).collect()
-}
-
-/// The sockets of all parts, bound.
-#[derive(Debug)]
-struct Bound {
-    policy: Option<Listener>,
-    socketmap: Option<Listener>,
-    milter: Option<Listener>,
-    lmtp: Option<Listener>,
-    http: Option<Listener>,
-}
-
-impl Bound {
-    /// Binds what is configured, the defaults where nothing is; sockets from systemd come first.
-    fn bind(settings: &Settings, mut inherited: Inherited) -> anyhow::Result<Self> {
-        let mut bind =
-            |part: &str, listen: &Option<ListenAddress>, default: &str| -> anyhow::Result<Option<Listener>> {
-                let address = match listen {
-                    Some(address) => address.clone(),
-                    None => default.parse()?,
-                };
-                Ok(Listener::bind(part, &address, &mut inherited)?)
-            };
-        let bound = Self {
-            policy: bind("policy", &settings.policy.listen, default_listen::POLICY)?,
-            socketmap: bind("socketmap", &settings.socketmap.listen, default_listen::SOCKETMAP)?,
-            milter: bind("milter", &settings.milter.listen, default_listen::MILTER)?,
-            lmtp: bind("lmtp", &settings.lmtp.listen, default_listen::LMTP)?,
-            http: bind("http", &settings.http.listen, default_listen::HTTP)?,
-        };
-        for name in inherited.unused() {
-            warn!(
-                name,
-                "systemd handed over a socket that no part goes by: expected policy, socketmap, milter, lmtp or http"
-            );
-        }
-        Ok(bound)
-    }
-
-    /// What listens where.
-    fn addresses(&self) -> Vec<(&'static str, String)> {
-        let parts = [
-            ("policy", &self.policy),
-            ("socketmap", &self.socketmap),
-            ("milter", &self.milter),
-            ("lmtp", &self.lmtp),
-            ("http", &self.http),
-        ];
-        let address = |listener: &Option<Listener>| {
-            listener
-                .as_ref()
-                .map_or("off".to_owned(), |l| l.address().to_string())
-        };
-        parts
-            .into_iter()
-            .map(|(part, listener)| (part, address(listener)))
-            .collect()
-    }
 }
 
 /// The hooks' settings.
@@ -316,6 +278,7 @@ impl Daemon {
     /// Bad rules, a bad store URL, an address that cannot be bound. A store that does not answer is
     /// not an error.
     pub async fn start(settings: Settings, inherited: Inherited) -> anyhow::Result<Self> {
+        let signals = Signals::catch()?;
         let url = settings.store_url()?;
         let bench = Arc::new(RwLock::new(Arc::new(bench(&settings)?)));
         let mark = bench.read().policy.veil.mark();
@@ -482,6 +445,7 @@ impl Daemon {
             listening,
             store,
             settings,
+            signals,
             bench,
             hooks,
             milter,
@@ -499,17 +463,14 @@ impl Daemon {
     /// # Errors
     /// Where signals cannot be caught.
     pub async fn run(mut self, reload: impl Fn() -> anyhow::Result<Settings>) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut watch = tokio::time::interval(WATCH);
         let watchdog = sd_notify::watchdog_enabled().is_some();
         notify(&[sd_notify::NotifyState::Ready]);
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => {
                     notify(&[sd_notify::NotifyState::Reloading]);
                     reload::reload(&mut self.settings, &self.bench, &self.hooks, self.memory.gate(), reload());
                     if let Some(milter) = &self.milter {
@@ -534,6 +495,8 @@ impl Daemon {
         notify(&[sd_notify::NotifyState::Stopping]);
         self.stop_intakes.cancel();
         while self.intakes.join_next().await.is_some() {}
+        // The keeper works until nobody can hand in any more.
+        drop(self.milter);
         if self.keeper.await.is_err() {
             error!("the keeper failed");
         }

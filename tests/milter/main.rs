@@ -9,3 +9,5 @@ mod client;
 mod driver;
 mod record;
 mod replay;
+mod socket;
+mod store;
