@@ -277,3 +277,161 @@ pub fn sign(
     };
     Some((path, signed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::return_path::Style;
+    use crate::engine::token::Keyring;
+
+    const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefgh";
+
+    fn signing() -> Signing {
+        let keys = "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+        Signing {
+            keyring: Keyring::parse(&keys.into()).unwrap(),
+            paths: ReturnPaths {
+                local: "b".into(),
+                delimiter: '+',
+                domain: "bounces.example.org".into(),
+                style: Style::Replace,
+                lifetime: 14,
+            },
+        }
+    }
+
+    fn rule() -> Rule {
+        Rule {
+            networks: vec!["127.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            inside: vec!["app.example".into()],
+            senders: vec!["*-bounces@lists.example".into()],
+            headers: vec!["List-Id".into()],
+            listeners: vec!["10025".into(), "inbound".into()],
+        }
+    }
+
+    fn mail() -> Transaction {
+        Transaction {
+            sender: b"news@app.example".to_vec(),
+            smtp: true,
+            client: b"127.0.0.1".to_vec(),
+            port: b"25".to_vec(),
+            daemon: b"mx.app.example".to_vec(),
+            queue_id: b"Q1".to_vec(),
+            recipients: vec![b"<ann@small.example>".to_vec(), b"<bob@app.example>".to_vec()],
+            content: b"Subject: x\r\nMessage-ID:\r\n <1@app.example>\r\n\r\nList-Id: in the body\r\n"
+                .to_vec(),
+            ..Transaction::default()
+        }
+    }
+
+    fn decided(change: impl FnOnce(&mut Transaction)) -> Result<usize, Why> {
+        let mut mail = mail();
+        change(&mut mail);
+        match decide(&mail, &rule(), &signing().paths) {
+            Decision::Sign(recipients) => Ok(recipients.len()),
+            Decision::Leave(why) => Err(why),
+        }
+    }
+
+    #[test]
+    fn what_must_come_back_as_it_is_is_left_alone() {
+        let sender = |text: &str| decided(|mail| mail.sender = text.as_bytes().to_vec());
+        assert_eq!(sender("news@app.example"), Ok(2));
+        for (text, why) in [
+            ("", Why::NullSender),
+            ("no address", Why::Unreadable),
+            (&format!("b+{TOKEN}@bounces.example.org"), Why::Signed),
+            ("SRS0=HHH=TT=x.example=ann@fwd.example", Why::Srs),
+            ("srs1+HHH=x.example==HHH@fwd.example", Why::Srs),
+            ("prvs=1234567890=ann@app.example", Why::Tagged),
+            ("News-Bounces@lists.example", Why::Sender),
+        ] {
+            assert_eq!(sender(text), Err(why), "{text}");
+        }
+        assert_eq!(sender("srs0ann@app.example"), Ok(2), "a name that only begins so");
+        let parameters = |given: &[&str]| {
+            decided(|mail| mail.parameters = given.iter().map(|p| p.as_bytes().to_vec()).collect())
+        };
+        assert_eq!(parameters(&["SIZE=10", "BODY=8BITMIME"]), Ok(2));
+        assert_eq!(parameters(&["SIZE=10", "xverp"]), Err(Why::Verp));
+        assert_eq!(parameters(&["XVERP=+="]), Err(Why::Verp));
+        let with = |content: &str| decided(|mail| mail.content = content.as_bytes().to_vec());
+        assert_eq!(with("Subject: x\r\nlist-id : <a>\r\n\r\n"), Err(Why::Header));
+        assert_eq!(with("Subject: x\r\n List-Id: folded\r\n\r\n"), Ok(2));
+    }
+
+    #[test]
+    fn only_our_own_mail_is_signed() {
+        let from = |client: &str, user: &str| {
+            decided(|mail| {
+                mail.client = client.into();
+                mail.user = user.into();
+            })
+        };
+        assert_eq!(from("2001:db8::7", ""), Ok(2));
+        assert_eq!(from("::ffff:127.0.0.1", ""), Ok(2));
+        assert_eq!(from("192.0.2.1", "app"), Ok(2));
+        for stranger in ["192.0.2.1", "unknown", ""] {
+            assert_eq!(from(stranger, ""), Err(Why::Outsider), "{stranger}");
+        }
+        let by_sendmail = |mail: &mut Transaction| {
+            mail.client.clear();
+            mail.smtp = false;
+        };
+        assert_eq!(decided(by_sendmail), Ok(2));
+        assert_eq!(decided(|mail| mail.port = b"10025".to_vec()), Err(Why::Listener));
+        assert_eq!(
+            decided(|mail| mail.daemon = b"INBOUND".to_vec()),
+            Err(Why::Listener)
+        );
+    }
+
+    #[test]
+    fn mail_for_nobody_else_is_left_alone() {
+        let to = |recipients: &[&str]| {
+            decided(|mail| mail.recipients = recipients.iter().map(|r| r.as_bytes().to_vec()).collect())
+        };
+        assert_eq!(
+            to(&["bob@app.example", "<b@bounces.example.org>"]),
+            Err(Why::Inside)
+        );
+        assert_eq!(
+            to(&["<Ann@Small.Example>", "ann@small.example"]),
+            Ok(1),
+            "one mailbox"
+        );
+        assert_eq!(to(&["ann@small.example", "nonsense"]), Err(Why::Unreadable));
+        assert_eq!(to(&[]), Err(Why::Unreadable));
+    }
+
+    #[test]
+    fn what_is_signed_is_remembered_as_its_token_says() {
+        let (signing, mail) = (signing(), mail());
+        let now = Timestamp::from_second(1_795_000_000).unwrap();
+        let seal = Seal {
+            mark: *b"nonce!",
+            stream: None,
+            local_part: LocalPart::Keep,
+            now,
+        };
+        let ann = Address::parse("Ann@small.example").unwrap();
+        let bob = Address::parse("bob@app.example").unwrap();
+        let (path, signed) = sign(&signing, &mail, std::slice::from_ref(&ann), &seal).unwrap();
+        let token = signing.open(&path, now).unwrap().unwrap();
+        assert_eq!(token.identity(), signed.identity);
+        assert_eq!(signing.keyring.is_for(&token, &sealed_key(&ann)), Some(true));
+        assert_eq!(
+            (signed.sender.as_str(), signed.mailed[0].as_str()),
+            ("news@app.example", "Ann@small.example")
+        );
+        let named = Named {
+            queue_id: Some("Q1"),
+            ..Named::default()
+        };
+        assert!(signed.marks.contains(&marks(&named, &ann)[0]));
+        let (path, signed) = sign(&signing, &mail, &[ann, bob], &seal).unwrap();
+        assert!(signing.open(&path, now).unwrap().unwrap().is_to_several());
+        assert_eq!((signed.mailed.len(), signed.marks.len() % 2), (2, 0));
+    }
+}

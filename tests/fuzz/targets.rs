@@ -29,6 +29,8 @@ use nixie::mail::received::Hop;
 use nixie::mail::reply::Reply;
 use nixie::mail::signed::{Field, signed as mail_signed};
 use nixie::postfix::log::{Calendar, Joiner, Line, decode};
+use nixie::postfix::milter::session::{Purpose, Session, Step};
+use nixie::postfix::milter::{self as milter_protocol, Decoder};
 use nixie::postfix::{lmtp as lmtp_protocol, policy as policy_protocol, socketmap as socketmap_protocol};
 use std::mem::{Discriminant, discriminant};
 use std::sync::LazyLock;
@@ -45,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lmtp", lmtp),
     ("log", log),
     ("message", message),
+    ("milter", milter),
     ("policy", policy),
     ("reply", reply),
     ("signed", signed),
@@ -250,6 +253,74 @@ pub fn lmtp(input: &[u8]) {
     if input.len() <= lmtp_protocol::MAX_LINE {
         assert_eq!(at_once, in_two);
     }
+}
+
+/// A milter session says the same whether octets come at once or in two pieces, holds no more of a message than it is
+/// to, and never writes anything but whole packets. The first octet says what the milter is there for.
+pub fn milter(input: &[u8]) {
+    const MAX_SIZE: usize = 512;
+    let (bits, input) = input
+        .split_first()
+        .map_or((0, input), |(first, rest)| (*first, rest));
+    let purpose = Purpose {
+        sign: bits & 1 != 0,
+        read: bits & 2 != 0,
+        header: bits & 4 != 0,
+    };
+    let all = |pieces: [&[u8]; 2]| {
+        let (mut decoder, mut session) = (Decoder::default(), Session::new(purpose, MAX_SIZE));
+        let (mut said, mut out) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            decoder.feed(piece);
+            loop {
+                let step = match decoder.decode() {
+                    Ok(Some(command)) => session.receive(command),
+                    Ok(None) => break,
+                    Err(error) => Err(error),
+                };
+                said.push(format!("{step:?}"));
+                match step {
+                    Ok(Step::Agree(agreement)) => agreement.encode(&mut out),
+                    Ok(Step::Decide(recipient)) if recipient.len() % 2 == 0 => {
+                        session.remove(recipient, "100% dead\r\n".into());
+                    }
+                    Ok(Step::Decide(recipient)) => {
+                        session.want_body();
+                        session.take(recipient);
+                    }
+                    Ok(Step::Finish(message)) => {
+                        assert!(message.content.len() <= MAX_SIZE && !session.is_busy());
+                        for refused in message.refused {
+                            let text = refused.text;
+                            milter_protocol::Reply::DeleteRcpt(refused.recipient).encode(&mut out);
+                            milter_protocol::Reply::Code {
+                                code: 550,
+                                status: "5.1.1",
+                                text,
+                            }
+                            .encode(&mut out);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(_) => return said,
+                }
+            }
+        }
+        packets(&out);
+        said
+    };
+    let (first, second) = pieces(input);
+    assert_eq!(all([&[first, second].concat(), b""]), all([first, second]));
+}
+
+/// Octets that are nothing but packets, each with a letter.
+fn packets(mut octets: &[u8]) {
+    while let Some((length, rest)) = octets.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+        assert!(length >= 1);
+        octets = rest.get(length..).unwrap();
+    }
+    assert!(octets.is_empty());
 }
 
 /// Two pieces: the first two octets say where they part.

@@ -213,3 +213,54 @@ fn a_late_bounce_is_proven_over_lmtp() {
         a_late_bounce_is_proven(false);
     }
 }
+
+/// A bounce goes on to the return path that the application gave; and what must come back as it is leaves as it is.
+#[test]
+fn a_bounce_is_passed_on_to_the_application() {
+    if !need::postfix("a bounce is passed on") {
+        return;
+    }
+    let small = Provider::start(Script::small()).unwrap();
+    let key = key();
+    let routes = Setup::new()
+        .route("small.example", &small)
+        .route("app.example", &small);
+    let (postfix, nixie) = stage(routes, |setup| {
+        signs(&key, true)(setup).value("milter", "read.proven", "\"pass\"")
+    });
+    let content = message("gone", "x");
+    postfix
+        .inject("news@app.example", &["gone@small.example"], &content)
+        .unwrap();
+    small
+        .wait(WITHIN, "the message", |tally| tally.has("gone@small.example"))
+        .unwrap();
+    let sent = small.messages()[0].clone();
+    let bounce = sent.bounce("gone@small.example", "5.1.1", "550 5.1.1 no such user");
+    postfix.inject("", &[&sent.sender], &bounce).unwrap();
+    small
+        .wait(WITHIN, "the bounce", |tally| tally.has("news@app.example"))
+        .unwrap();
+    let rewritten = "SRS0=HHH=TT=x.example=ann@app.example";
+    postfix
+        .inject(rewritten, &["ann@small.example"], &message("ann", "x"))
+        .unwrap();
+    small
+        .wait(WITHIN, "what was forwarded", |tally| {
+            tally.has("ann@small.example")
+        })
+        .unwrap();
+    let senders: Vec<String> = small
+        .messages()
+        .into_iter()
+        .map(|message| message.sender)
+        .collect();
+    assert!(senders.iter().any(|sender| sender == rewritten), "{senders:?}");
+    assert_eq!(
+        nixie
+            .metric("nixie_milter_unsigned_total{reason=\"srs\"}")
+            .unwrap(),
+        Some(1.0)
+    );
+    postfix.wait_for_empty_queue(WITHIN).unwrap();
+}

@@ -35,7 +35,7 @@ impl Driver {
                 Step::Decide(recipient) => self.decide(recipient).encode(&mut out),
                 Step::Finish(message) => {
                     finish(&message).iter().for_each(|reply| reply.encode(&mut out));
-                    self.messages.push(message);
+                    self.messages.push(*message);
                 }
                 Step::Close => self.is_closed = true,
             }

@@ -166,6 +166,18 @@ fn sessions_of_a_real_postfix_are_recorded() {
         .unwrap();
     recorder.next();
     keep("bounce.txt", &recorder.next());
+    // What is not taken for now waits where sendmail(1) put it, and is tried again.
+    let later = ["-f", "later@app.example", "alive@small.example"];
+    postfix.sendmail(&later, &message(100)).unwrap();
+    recorder.next();
+    let waits = || {
+        Ok(postfix
+            .queue()?
+            .iter()
+            .any(|mail| mail.queue == "maildrop")
+            .then_some(()))
+    };
+    nixie_lab::wait::until(WITHIN, "the message in the maildrop", waits).unwrap();
     let alone = Recorder::start(ALONE);
     let postfix = launch(&alone);
     over_smtp(&postfix);

@@ -75,7 +75,7 @@ pub enum Step {
     /// Decide about a recipient, as the MTA spelled it, and say so; [`Session::take`] it where it is let through.
     Decide(Vec<u8>),
     /// Decide about the message, and say so.
-    Finish(Transaction),
+    Finish(Box<Transaction>),
     /// Close the connection.
     Close,
 }
@@ -221,7 +221,7 @@ impl Session {
                 if self.is_wanted {
                     self.append(piece);
                 }
-                Step::Finish(self.end())
+                Step::Finish(Box::new(self.end()))
             }
             Command::Abort => {
                 self.end();

@@ -1,3 +1,5 @@
+//! What the codec reads and writes, packet by packet; and that it stands any octets, however they are cut.
+
 use super::*;
 use proptest::prelude::*;
 

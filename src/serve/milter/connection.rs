@@ -187,7 +187,7 @@ impl Conversation {
                 Step::Decide(recipient) => self.decide(recipient),
                 Step::Finish(mail) => {
                     self.seat.touch(true);
-                    for reply in self.shared.finish(mail).await {
+                    for reply in self.shared.finish(*mail).await {
                         reply.encode(&mut self.out);
                     }
                 }

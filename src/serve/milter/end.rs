@@ -164,7 +164,7 @@ impl Rulings {
         let paths = self.signing.as_ref().map(|signing| &signing.paths);
         let domain = text.rsplit_once('@').map_or("", |(_, domain)| domain);
         let domain = crate::mail::address::canonical_domain(domain).unwrap_or_default();
-        let is_ours = self.domains.iter().any(|ours| *ours == domain);
+        let is_ours = self.domains.contains(&domain);
         is_ours || paths.is_some_and(|paths| paths.domain == domain || paths.token_of(text).is_some())
     }
 }
