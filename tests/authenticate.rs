@@ -5,7 +5,6 @@
     reason = "a test fails by panicking, its helpers included"
 )]
 
-use jiff::Timestamp;
 use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator};
 use nixie::config::{Authentication as AuthenticationSettings, Dns as DnsSettings, Settings};
 use nixie::mail::event::{Authentication, Event, Flaw, Means, Source};
@@ -54,7 +53,7 @@ impl Rig {
             recipient: Some(recipient),
         };
         let reading = message::read(message);
-        let mut events = message::events(&reading, envelope, Source::Lmtp, Timestamp::now());
+        let mut events = message::events(&reading, envelope, Source::Lmtp, nixie::clock::now());
         self.authenticator.authenticate(&mut events, message, None).await;
         events
     }
@@ -86,7 +85,7 @@ const fn failed(flaw: Flaw) -> Authentication {
 }
 
 fn dated() -> String {
-    jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap()
+    jiff::fmt::rfc2822::to_string(&nixie::clock::now().to_zoned(jiff::tz::TimeZone::UTC)).unwrap()
 }
 
 /// A bounce about `recipient`, from `author`.

@@ -85,7 +85,7 @@ pub fn complaint(author: &str, about: &str, message_id: &str) -> Vec<u8> {
 }
 
 fn report(author: &str, more: &str, kind: &str, fields: &str, returned: &str) -> Vec<u8> {
-    let date = jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap();
+    let date = jiff::fmt::rfc2822::to_string(&nixie::clock::now().to_zoned(jiff::tz::TimeZone::UTC)).unwrap();
     let n = number();
     format!(
         "From: {author}\r\nTo: b@bounces.app.test\r\nSubject: Undelivered Mail Returned to Sender\r\nDate: {date}\r\n\
@@ -99,7 +99,7 @@ fn report(author: &str, more: &str, kind: &str, fields: &str, returned: &str) ->
 
 /// Words in place of a report.
 pub fn words(author: &str, more: &str, subject: &str, text: &str) -> Vec<u8> {
-    let date = jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap();
+    let date = jiff::fmt::rfc2822::to_string(&nixie::clock::now().to_zoned(jiff::tz::TimeZone::UTC)).unwrap();
     let n = number();
     format!(
         "From: {author}\r\nTo: b@bounces.app.test\r\nSubject: {subject}\r\nDate: {date}\r\n\

@@ -2,7 +2,7 @@
 //! it knows.
 
 use data_encoding::BASE64;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use nixie::engine::decide::{self, Policy};
 use nixie::engine::token::{Keyring, Sealing};
 use nixie::engine::trust::{Named, Signed, marks, sealed_key};
@@ -172,7 +172,7 @@ fn path(keyring: &Keyring, to: Option<&str>, days: i64) -> String {
         recipient: recipient.as_ref(),
         stream: None,
     };
-    let sealed = Timestamp::now() - SignedDuration::from_hours(24 * days);
+    let sealed = nixie::clock::now() - SignedDuration::from_hours(24 * days);
     format!("b+{}@{BOUNCES}", keyring.seal(&mail, sealed))
 }
 
@@ -194,7 +194,7 @@ pub const DEAD_IN_LOG: &str = "log@victim.test";
 
 fn log_of(people: &[String]) -> String {
     let mut log = String::new();
-    let at = (Timestamp::now() - SignedDuration::from_mins(30)).strftime("%Y-%m-%dT%H:%M:%S.000000+00:00");
+    let at = (nixie::clock::now() - SignedDuration::from_mins(30)).strftime("%Y-%m-%dT%H:%M:%S.000000+00:00");
     let mut mail = |to: &str, id: &str, how: &str| {
         let queue = queue_id(to);
         let _ = write!(
@@ -220,7 +220,7 @@ fn log_of(people: &[String]) -> String {
 fn remember_several(nixie: &Nixie, keyring: &Keyring) {
     let token = path(keyring, None, 0);
     let text = token.split(['+', '@']).nth(1).unwrap();
-    let now = Timestamp::now();
+    let now = nixie::clock::now();
     let identity = keyring.open(text, 14, now).unwrap().identity();
     let named = Named {
         identity: Some(&identity),
