@@ -246,8 +246,8 @@ mod tests {
             ("max_size = 1", "[milter] max_size: expected at least 65536"),
             ("max_connections = 0", "[milter] max_connections"),
             (
-                "idle_timeout = \"5s\"",
-                "[milter] idle_timeout: expected at least 1m",
+                "idle_timeout = \"0s\"",
+                "[milter] idle_timeout: expected at least 1s",
             ),
             ("on_failure = \"reject\"", "tempfail"),
             ("[sign]\nenabled = true", "[signing] key_file"),
