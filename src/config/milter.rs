@@ -131,7 +131,7 @@ impl Default for Sign {
             networks: Networks::default(),
             inside: Vec::new(),
             leave_senders: Vec::new(),
-            leave_headers: vec!["List-Id".into(), "List-Post".into()],
+            leave_headers: vec!["List-Post".into()],
             leave_listeners: Vec::new(),
         }
     }

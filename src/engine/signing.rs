@@ -256,10 +256,11 @@ pub fn sign(
         .as_deref()
         .map(|id| id.trim_start_matches('<').trim_end_matches('>'));
     let queue_id = text(&mail.queue_id);
+    let envelope_id = envelope_id(&mail.parameters);
     let named = Named {
         message_id: message_id.filter(|id| !id.is_empty()),
         queue_id: Some(queue_id.as_str()).filter(|id| !id.is_empty()),
-        envelope_id: None,
+        envelope_id: envelope_id.as_deref(),
         identity: Some(&identity),
     };
     let signed = Signed {
@@ -276,6 +277,24 @@ pub fn sign(
             .collect(),
     };
     Some((path, signed))
+}
+
+/// The envelope id that the application gave (`ENVID=`, RFC 3461 §4.4), as a report gives it back: without the escapes of
+/// xtext (§4).
+fn envelope_id(parameters: &[Vec<u8>]) -> Option<String> {
+    let id = parameters.iter().find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"ENVID=".len())?;
+        name.eq_ignore_ascii_case(b"ENVID=").then_some(value)
+    })?;
+    let mut decoded = Vec::with_capacity(id.len());
+    let mut rest = id;
+    while let Some((&octet, after)) = rest.split_first() {
+        let escaped = after.first_chunk::<2>().filter(|_| octet == b'+');
+        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        decoded.push(value.unwrap_or(octet));
+        rest = if value.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(decoded).ok().filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -433,5 +452,20 @@ mod tests {
         let (path, signed) = sign(&signing, &mail, &[ann, bob], &seal).unwrap();
         assert!(signing.open(&path, now).unwrap().unwrap().is_to_several());
         assert_eq!((signed.mailed.len(), signed.marks.len() % 2), (2, 0));
+    }
+
+    #[test]
+    fn envelope_ids_are_as_reports_give_them_back() {
+        for (parameter, expected) in [
+            ("ENVID=QQ314159", Some("QQ314159")),
+            ("envid=a+2Bb+3Dc+20d", Some("a+b=c d")),
+            ("ENVID=a+", Some("a+")),
+            ("ENVID=a+zz", Some("a+zz")),
+            ("ENVID=", None),
+            ("SIZE=10", None),
+        ] {
+            let given = [b"BODY=8BITMIME".to_vec(), parameter.as_bytes().to_vec()];
+            assert_eq!(envelope_id(&given).as_deref(), expected, "{parameter}");
+        }
     }
 }
