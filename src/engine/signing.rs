@@ -289,7 +289,8 @@ fn envelope_id(parameters: &[Vec<u8>]) -> Option<String> {
     let mut decoded = Vec::with_capacity(id.len());
     let mut rest = id;
     while let Some((&octet, after)) = rest.split_first() {
-        let escaped = after.first_chunk::<2>().filter(|_| octet == b'+');
+        let is_escape = |hex: &&[u8; 2]| octet == b'+' && hex.iter().all(u8::is_ascii_hexdigit);
+        let escaped = after.first_chunk::<2>().filter(is_escape);
         let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         decoded.push(value.unwrap_or(octet));
         rest = if value.is_some() { &after[2..] } else { after };
@@ -461,6 +462,7 @@ mod tests {
             ("envid=a+2Bb+3Dc+20d", Some("a+b=c d")),
             ("ENVID=a+", Some("a+")),
             ("ENVID=a+zz", Some("a+zz")),
+            ("ENVID=a++4", Some("a++4")),
             ("ENVID=", None),
             ("SIZE=10", None),
         ] {

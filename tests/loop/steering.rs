@@ -268,7 +268,8 @@ fn the_check_finds_what_a_postfix_lacks() {
         return;
     }
     let small = Provider::start(Script::small()).unwrap();
-    let stage = Stage::set(Setup::new().route("small.example", &small), |nixie| nixie);
+    let routes = Setup::new().route("small.example", &small);
+    let stage = Stage::set(routes, |nixie| nixie.text("milter", "listen", ""));
     let directory = stage.postfix.config_directory();
     let directory = directory.to_str().unwrap();
     let good = stage
