@@ -27,6 +27,7 @@ use crate::engine::answer;
 use crate::engine::memory::Memory;
 use crate::engine::return_path::Signing;
 use crate::engine::signing::Rule;
+use crate::engine::trust::Signed;
 use crate::postfix::milter::session::Purpose;
 use arc_swap::ArcSwap;
 use std::io;
@@ -38,8 +39,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Threads that do nothing else.
-const THREADS: usize = 2;
 /// How many messages are read at once.
 const READING: usize = 8;
 /// How many messages may have left that are not remembered yet.
@@ -112,8 +111,8 @@ struct Shared {
     reader: Reader,
     /// Places for messages that are being read.
     reading: Semaphore,
-    /// Places for what is remembered of messages that have left.
-    behind: Arc<Semaphore>,
+    /// What is remembered of messages that have left.
+    behind: mpsc::Sender<Signed>,
     counters: Arc<MilterCounters>,
     seats: Seats,
     journal: Arc<Journal>,
@@ -137,7 +136,7 @@ pub struct Surroundings {
 }
 
 impl Milter {
-    /// Starts the threads and answers on the listener. The receiver hears when all is over, after
+    /// Starts the thread and answers on the listener. The receiver hears when all is over, after
     /// [`Surroundings::stop`].
     ///
     /// # Errors
@@ -148,12 +147,17 @@ impl Milter {
         rulings: Rulings,
         around: Surroundings,
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("milter")
+        // What takes long is done on the daemon's own threads; the rest is answered at once, without another thread's
+        // being woken for it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (journal, written) = Journal::start()?;
+        let (behind, left) = mpsc::channel(BEHIND);
+        around
+            .reader
+            .runtime
+            .spawn(end::remember_all(left, around.keeper.clone()));
         let shared = Arc::new(Shared {
             seats: Seats::new(settings.max_connections),
             settings,
@@ -162,7 +166,7 @@ impl Milter {
             keeper: around.keeper,
             reader: around.reader,
             reading: Semaphore::new(READING),
-            behind: Arc::new(Semaphore::new(BEHIND)),
+            behind,
             counters: Arc::default(),
             journal,
             stop: around.stop,

@@ -119,6 +119,9 @@ impl Conversation {
                 Ok(true) => return End::Quit,
                 Err(error) => return End::Broken(error),
             }
+            if self.out.is_empty() {
+                stream.acknowledge();
+            }
             if let Some(end) = self.flush(stream).await {
                 return end;
             }

@@ -10,13 +10,18 @@ use crate::engine::trust::Signed;
 use crate::mail::address::Address;
 use crate::postfix::milter::Reply;
 use crate::postfix::milter::session::{Transaction, bare};
-use crate::serve::keeper::Intake;
+use crate::serve::keeper::{Handle, Intake};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::debug;
 
 /// How long our part of a message may take: Postfix waits 300 s (`milter_content_timeout`).
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long those that have left are gathered.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Why our part of a message failed.
 pub(super) type Failure = String;
@@ -136,22 +141,35 @@ impl Shared {
     }
 
     async fn remember(&self, signed: Signed, recipients: &[Address]) -> Result<(), Failure> {
-        let intake = Intake {
-            signed: vec![signed],
-            ..Intake::default()
-        };
         if recipients.len() > 1 {
+            let intake = Intake {
+                signed: vec![signed],
+                ..Intake::default()
+            };
             return self.keeper.keep(intake).await.map_err(|error| error.to_string());
         }
         // Without this a bounce is signed all the same; only the application's return path is not known.
-        let keeper = self.keeper.clone();
-        if let Ok(place) = Arc::clone(&self.behind).try_acquire_owned() {
-            tokio::spawn(async move {
-                let _ = keeper.keep(intake).await;
-                drop(place);
-            });
-        }
+        let _ = self.behind.try_send(signed);
         Ok(())
+    }
+}
+
+/// Keeps what is remembered of messages that have left, those of a moment at once: a commit for each would cost more than
+/// the signing. Ends once nobody can sign any more, and all is kept.
+pub(super) async fn remember_all(mut left: mpsc::Receiver<Signed>, keeper: Handle) {
+    while let Some(first) = left.recv().await {
+        tokio::time::sleep(MOMENT).await;
+        let mut signed = vec![first];
+        while let Ok(next) = left.try_recv() {
+            signed.push(next);
+        }
+        let intake = Intake {
+            signed,
+            ..Intake::default()
+        };
+        if let Err(error) = keeper.keep(intake).await {
+            debug!(%error, "milter: what has left is not remembered");
+        }
     }
 }
 
