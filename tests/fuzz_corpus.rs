@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// No input of the corpus may take longer, on a machine that does much else. What hangs takes for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Octets of a long repetition, and how many times as long as a short one it is.
-const LONG: usize = 256 * 1024;
+const LONG: usize = 128 * 1024;
 const TIMES: u32 = 4;
 /// What is quicker than that is not measured: it would be noise.
 const FLOOR: Duration = Duration::from_millis(150);

@@ -97,8 +97,11 @@ fn a_suppressed_recipient_of_sendmail_is_removed() {
     removed(2.0);
     postfix.wait_for_empty_queue(WITHIN).unwrap();
     assert!(!small.tally().has("dead@small.example"));
-    let printed = nixie.printed();
-    assert!(printed.contains("removed from its message"), "{printed}");
+    // The log is written behind the answers.
+    nixie_lab::wait::until(WITHIN, "the line in the log", || {
+        Ok(nixie.printed().contains("removed from its message").then_some(()))
+    })
+    .unwrap();
 }
 
 /// A file with a key to sign with; nobody else may read it.

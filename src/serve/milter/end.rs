@@ -20,9 +20,6 @@ use tracing::debug;
 /// How long our part of a message may take: Postfix waits 300 s (`milter_content_timeout`).
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long those that have left are gathered.
-const MOMENT: Duration = Duration::from_millis(100);
-
 /// Why our part of a message failed.
 pub(super) type Failure = String;
 
@@ -154,11 +151,10 @@ impl Shared {
     }
 }
 
-/// Keeps what is remembered of messages that have left, those of a moment at once: a commit for each would cost more than
-/// the signing. Ends once nobody can sign any more, and all is kept.
+/// Keeps what is remembered of messages that have left, all at once that leave while the ones before are committed: a
+/// commit for each would cost more than the signing. Ends once nobody can sign any more, and all is kept.
 pub(super) async fn remember_all(mut left: mpsc::Receiver<Signed>, keeper: Handle) {
     while let Some(first) = left.recv().await {
-        tokio::time::sleep(MOMENT).await;
         let mut signed = vec![first];
         while let Ok(next) = left.try_recv() {
             signed.push(next);
