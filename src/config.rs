@@ -10,6 +10,7 @@ pub mod listen;
 pub mod milter;
 pub mod privacy;
 pub mod retention;
+mod secret;
 pub mod section;
 pub mod signing;
 pub mod submit;

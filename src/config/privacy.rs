@@ -1,12 +1,9 @@
 //! `[privacy]`: whether addresses are kept, or only keyed hashes of them.
 
-use super::Settings;
+use super::{Settings, secret};
 use crate::engine::suppression::privacy::Veil;
-use anyhow::{Context as _, bail};
-use secrecy::SecretSlice;
+use anyhow::Context as _;
 use serde::Deserialize;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 /// The longest key that is read, in octets.
@@ -31,26 +28,15 @@ impl Settings {
             return Ok(Veil::default());
         }
         let said = || format!("[privacy] key_file: {}", path.display());
-        let mut file = std::fs::File::open(path).with_context(said)?;
-        let mode = file.metadata().with_context(said)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            bail!(
-                "{}: expected mode 0600 (nobody else may read it), found {mode:04o}",
-                said()
-            );
-        }
-        let mut key = Vec::new();
-        (&mut file)
-            .take(LONGEST)
-            .read_to_end(&mut key)
-            .with_context(said)?;
-        Veil::new(&SecretSlice::from(key)).with_context(said)
+        let key = secret::read(path, LONGEST).with_context(said)?;
+        Veil::new(&key).with_context(said)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_key_is_for_nobody_else_to_read() {
@@ -74,6 +60,12 @@ mod tests {
         std::fs::write(&path, [7; 31]).unwrap();
         assert!(
             problem(&settings).contains("at least 32 octets, found 31"),
+            "{}",
+            problem(&settings)
+        );
+        std::fs::write(&path, [7; 4097]).unwrap();
+        assert!(
+            problem(&settings).contains("at most 4096 octets"),
             "{}",
             problem(&settings)
         );

@@ -1,16 +1,14 @@
 //! `[signing]`: the keys of signed return paths, and how these look.
 
 use super::suppression::Expiry;
-use super::{ConfigError, Retention, Settings, Span};
+use super::{ConfigError, Retention, Settings, Span, secret};
 use crate::engine::return_path::{DELIMITERS, LONGEST_LOCAL, ReturnPaths, Signing, Style};
 use crate::engine::token::{Keyring, LENGTH};
 use crate::mail::address::canonical_domain;
 use anyhow::{Context as _, bail};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The longest file of keys that is read, in octets.
 const LONGEST: u64 = 65_536;
@@ -127,7 +125,9 @@ impl Settings {
         }
         let path = &settings.key_file;
         let said = || format!("[signing] key_file: {}", path.display());
-        let text = read_secret(path).with_context(said)?;
+        let octets = secret::read(path, LONGEST).with_context(said)?;
+        let text = std::str::from_utf8(octets.expose_secret()).with_context(said)?;
+        let text = SecretString::from(text);
         let keyring = Keyring::parse(&text).with_context(said)?;
         let (Some(domain), Some(lifetime)) = (settings.bounce_domain(), settings.days()) else {
             bail!("[signing]: expected a domain and a lifetime");
@@ -143,21 +143,10 @@ impl Settings {
     }
 }
 
-/// The text of a file that nobody else may read.
-fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
-    let file = std::fs::File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        bail!("expected mode 0600 (nobody else may read it), found {mode:04o}");
-    }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text)?;
-    Ok(SecretString::from(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 

@@ -109,6 +109,34 @@ pub(super) async fn horizon(session: &mut Session) -> Result<Option<EventId>, Fa
     first.map(|id| super::row::sixteen(&id).map(EventId)).transpose()
 }
 
+/// The walk over a table by its key, as statements that stand in the program.
+macro_rules! walk {
+    ($table:literal, $key:literal) => {
+        Walk {
+            look: concat!(
+                "SELECT ",
+                $key,
+                " FROM ",
+                $table,
+                " WHERE ",
+                $key,
+                " > $1 ORDER BY ",
+                $key,
+                " LIMIT $2"
+            ),
+            drop: concat!(
+                "DELETE FROM ",
+                $table,
+                " WHERE ",
+                $key,
+                " > $1 AND ",
+                $key,
+                " <= $2 AND at < $3"
+            ),
+        }
+    };
+}
+
 async fn step(
     session: &mut Session,
     what: Keepsake,
@@ -127,41 +155,15 @@ async fn step(
             let sql = "DELETE FROM seen WHERE id IN (SELECT id FROM seen WHERE id < $1 ORDER BY id LIMIT $2)";
             by_id(session, sql, before, limit).await
         }
-        Keepsake::Sent => {
-            let walk = Walk {
-                look: "SELECT mark FROM sent WHERE mark > $1 ORDER BY mark LIMIT $2",
-                drop: "DELETE FROM sent WHERE mark > $1 AND mark <= $2 AND at < $3",
-            };
-            walk.step(session, before, from, limit).await
-        }
+        Keepsake::Sent => walk!("sent", "mark").step(session, before, from, limit).await,
         Keepsake::Signed => {
-            let walk = Walk {
-                look: "SELECT identity FROM signed WHERE identity > $1 ORDER BY identity LIMIT $2",
-                drop: "DELETE FROM signed WHERE identity > $1 AND identity <= $2 AND at < $3",
-            };
-            walk.step(session, before, from, limit).await
+            walk!("signed", "identity")
+                .step(session, before, from, limit)
+                .await
         }
-        Keepsake::Unproven => {
-            let walk = Walk {
-                look: "SELECT mark FROM unproven WHERE mark > $1 ORDER BY mark LIMIT $2",
-                drop: "DELETE FROM unproven WHERE mark > $1 AND mark <= $2 AND at < $3",
-            };
-            walk.step(session, before, from, limit).await
-        }
-        Keepsake::Failure => {
-            let walk = Walk {
-                look: "SELECT mark FROM failure WHERE mark > $1 ORDER BY mark LIMIT $2",
-                drop: "DELETE FROM failure WHERE mark > $1 AND mark <= $2 AND at < $3",
-            };
-            walk.step(session, before, from, limit).await
-        }
-        Keepsake::Unread => {
-            let walk = Walk {
-                look: "SELECT id FROM unread WHERE id > $1 ORDER BY id LIMIT $2",
-                drop: "DELETE FROM unread WHERE id > $1 AND id <= $2 AND at < $3",
-            };
-            walk.step(session, before, from, limit).await
-        }
+        Keepsake::Unproven => walk!("unproven", "mark").step(session, before, from, limit).await,
+        Keepsake::Failure => walk!("failure", "mark").step(session, before, from, limit).await,
+        Keepsake::Unread => walk!("unread", "id").step(session, before, from, limit).await,
         Keepsake::Tally => tally(session, before, limit).await,
         Keepsake::Change => {
             let gone = load::prune(session, before, limit).await?;
