@@ -189,9 +189,12 @@ fn without_frame(text: &str) -> &str {
 
 /// What was said, and the command that it replied to: `… (in reply to RCPT TO command)`.
 fn framed(text: &str) -> Option<(&str, &str)> {
+    const FRAME: &str = "(in reply to ";
     let inner = text.strip_suffix(')')?;
-    let (said, command) = inner.rsplit_once("(in reply to ")?;
-    Some((said, command.strip_suffix(" command").unwrap_or(command)))
+    // The last one, from its first octet: building a search for it costs more than finding it.
+    let at = memchr::memrchr_iter(b'(', inner.as_bytes()).find(|&at| inner[at..].starts_with(FRAME))?;
+    let command = &inner[at + FRAME.len()..];
+    Some((&inner[..at], command.strip_suffix(" command").unwrap_or(command)))
 }
 
 /// Judges an event, and says whose limits it speaks of. A lane is known only where our own MTA tells

@@ -21,14 +21,17 @@ use super::throttle::Kind;
 use super::verdict::{Cause, Remedy};
 use crate::mail::reply::ReplyCode;
 use crate::mail::status::EnhancedStatus;
-use matcher::{Match, Matcher};
+use ask::Asks;
+use matcher::Matcher;
 use regex_syntax::hir::Hir;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod ask;
 mod automaton;
 mod condition;
+mod group;
 mod matcher;
 mod pattern;
 mod reach;
@@ -105,8 +108,8 @@ pub struct RuleSet {
     owners: Vec<usize>,
     /// Whether a text has a group named `sub`, by the text's position.
     named: Vec<bool>,
-    /// Whether a text's rule asks for nothing else, by the text's position.
-    free: Vec<bool>,
+    /// What a text's rule asks for besides.
+    asks: Asks,
     /// The rules without a text.
     plain: Vec<usize>,
 }
@@ -194,7 +197,7 @@ impl RuleSet {
         let mut owners = Vec::new();
         let mut texts = Vec::new();
         let mut named = Vec::new();
-        let mut free = Vec::new();
+        let mut asks = Asks::default();
         let mut plain = Vec::new();
         for (index, rule) in rules.iter().enumerate() {
             if rule.texts.is_empty() {
@@ -202,7 +205,7 @@ impl RuleSet {
             }
             for text in &rule.texts {
                 named.push(text.contains("(?P<sub>"));
-                free.push(rule.providers.is_empty() && rule.codes.is_empty() && rule.statuses.is_empty());
+                asks.push(rule);
                 owners.push(index);
                 texts.push(parse_text(text).map_err(|problem| vec![error(rule, problem)])?);
             }
@@ -213,7 +216,7 @@ impl RuleSet {
             rules,
             owners,
             named,
-            free,
+            asks,
             plain,
         })
     }
@@ -235,8 +238,10 @@ impl RuleSet {
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
         let octets = question.text.as_bytes();
+        let bits = self.asks.bits_of(question.provider);
         let text = self.texts.first(octets, |text| {
-            self.free[text] || self.rules[self.owners[text]].applies(question)
+            let rule = &self.rules[self.owners[text]];
+            self.asks.hold(text, bits, rule, question)
         });
         let best = text.map(|found| (self.owners[found.pattern], found));
         let mut plain = self.plain.iter().copied();
@@ -246,15 +251,24 @@ impl RuleSet {
             let rule = &self.rules[index];
             return Some((rule, rule.sub_cause.clone()));
         }
-        let (index, Match { pattern, from }) = best?;
+        let (index, found) = best?;
         let rule = &self.rules[index];
-        let regex = self.named[pattern].then(|| self.texts.pattern(pattern)).flatten();
-        let captured = regex.and_then(|regex| {
-            let found = regex.captures_at(octets, from)?.name("sub")?;
-            Some(String::from_utf8_lossy(found.as_bytes()).to_lowercase().into())
-        });
-        Some((rule, captured.or_else(|| rule.sub_cause.clone())))
+        let group = self.named[found.pattern]
+            .then(|| self.texts.group(found, octets))
+            .flatten();
+        let named = group.map(|group| lower(&octets[group]));
+        Some((rule, named.or_else(|| rule.sub_cause.clone())))
     }
+}
+
+/// A name in lower case; the normal form of a text has no other.
+fn lower(name: &[u8]) -> Arc<str> {
+    let name = String::from_utf8_lossy(name);
+    let is_lower = |octet: u8| octet.is_ascii() && !octet.is_ascii_uppercase();
+    if name.bytes().all(is_lower) {
+        return name.as_ref().into();
+    }
+    name.to_lowercase().into()
 }
 
 impl Rule {
@@ -284,13 +298,7 @@ impl Rule {
 /// Reads a text: as a regular expression over octets, and its syntax tree.
 fn parse_text(text: &str) -> Result<(String, Hir), String> {
     let octets = pattern::octets(text).map_err(|problem| format!("text: {problem}"))?;
-    let hir = regex_syntax::ParserBuilder::new()
-        .case_insensitive(true)
-        .unicode(false)
-        .utf8(false)
-        .build()
-        .parse(&octets)
-        .map_err(|problem| format!("text: {problem}"))?;
+    let hir = syntax_of(&octets).map_err(|problem| format!("text: {problem}"))?;
     if hir.properties().minimum_len().is_none_or(|least| least == 0) {
         return Err(format!(
             "text: expected a pattern that needs some text, found {text:?}"
@@ -300,6 +308,16 @@ fn parse_text(text: &str) -> Result<(String, Hir), String> {
         return Err(format!("text: expected a smaller pattern, found {text:?}"));
     }
     Ok((octets, hir))
+}
+
+/// The syntax tree of a pattern over octets, as all are read.
+fn syntax_of(octets: &str) -> Result<Hir, regex_syntax::Error> {
+    regex_syntax::ParserBuilder::new()
+        .case_insensitive(true)
+        .unicode(false)
+        .utf8(false)
+        .build()
+        .parse(octets)
 }
 
 fn error(rule: &Rule, problem: String) -> RuleError {

@@ -15,9 +15,9 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
 /// The most octets of an automaton, and of what building it takes.
-const LARGEST: usize = 128 << 10;
+pub(super) const LARGEST: usize = 128 << 10;
 /// The most octets that building an automaton takes.
-const LARGEST_BUILDING: usize = 1 << 20;
+pub(super) const LARGEST_BUILDING: usize = 1 << 20;
 
 /// One pattern, compiled.
 #[derive(Debug)]

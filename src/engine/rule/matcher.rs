@@ -11,12 +11,14 @@
 //! grows with the rules only: a pattern is compiled when it is first a candidate, and then kept.
 
 use super::automaton::Automaton;
+use super::group::Group;
 use super::required::{Required, Set};
 use super::words::{Common, PADDING, Words};
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::hir::Hir;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// What asking a pattern costs, in comparisons of a word.
@@ -53,8 +55,8 @@ struct Pattern {
     exact: bool,
     /// What says whether it matches.
     automaton: OnceLock<Option<Automaton>>,
-    /// What says where its groups are.
-    groups: OnceLock<Option<Regex>>,
+    /// What says where its group is, of one that has it.
+    group: OnceLock<Option<Group>>,
 }
 
 /// What was found in a text; kept from one text to the next for its memory only.
@@ -99,13 +101,16 @@ impl Bits {
     }
 
     fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().zip(0_u32..).flat_map(|(&bits, index)| {
-            let mut bits = bits;
-            std::iter::from_fn(move || {
-                let lowest = (bits != 0).then(|| bits.trailing_zeros())?;
-                bits &= bits - 1;
-                Some(index * 64 + lowest)
-            })
+        let mut cells = self.0.iter().zip(0_u32..);
+        let (mut bits, mut cell) = (0, 0);
+        std::iter::from_fn(move || {
+            while bits == 0 {
+                let (&next, number) = cells.next()?;
+                (bits, cell) = (next, number);
+            }
+            let lowest = bits.trailing_zeros();
+            bits &= bits - 1;
+            Some(cell * 64 + lowest)
         })
     }
 }
@@ -195,7 +200,7 @@ impl Matcher {
                 others: others.into_iter().map(&mut numbers).collect(),
                 exact: required.exact,
                 automaton: OnceLock::new(),
-                groups: OnceLock::new(),
+                group: OnceLock::new(),
             });
         }
         let Vocabulary { words, opens, .. } = vocabulary;
@@ -224,12 +229,14 @@ impl Matcher {
                 from,
                 ..
             } = scratch;
-            let mut candidates = candidates.iter().map(|n| Match {
-                pattern: n as usize,
-                from: from[n as usize] as usize,
-            });
-            candidates.find(|found| {
-                wanted(found.pattern) && self.patterns[found.pattern].matches(text, found.from, words)
+            candidates.iter().find_map(|n| {
+                let found = Match {
+                    pattern: n as usize,
+                    from: from[n as usize] as usize,
+                };
+                let matches =
+                    wanted(found.pattern) && self.patterns[found.pattern].matches(text, found.from, words);
+                matches.then_some(found)
             })
         })
     }
@@ -256,9 +263,7 @@ impl Matcher {
         lower.extend_from_slice(&PADDING);
         self.words.find(lower, |word, at| {
             let at = u32::try_from(at).unwrap_or(0);
-            if !words.insert(word) && at > 0 {
-                return;
-            }
+            words.insert(word);
             for opening in self.opened_by(word as usize) {
                 let start = at.saturating_sub(opening.before);
                 let from = &mut from[opening.pattern as usize];
@@ -275,11 +280,13 @@ impl Matcher {
         &self.opens[self.begins[word] as usize..self.begins[word + 1] as usize]
     }
 
-    /// A pattern, compiled for where its groups are. It was checked when it was read, so that there is
-    /// always one.
-    pub fn pattern(&self, index: usize) -> Option<&Regex> {
-        let Pattern { text, groups, .. } = &self.patterns[index];
-        groups.get_or_init(|| compile(text).ok()).as_ref()
+    /// Where the group of a pattern that matches is, which has one.
+    pub fn group(&self, found: Match, text: &[u8]) -> Option<Range<usize>> {
+        let Pattern {
+            text: octets, group, ..
+        } = &self.patterns[found.pattern];
+        let group = group.get_or_init(|| Group::new(octets)).as_ref();
+        group.and_then(|group| group.find(text, found.from))
     }
 
     /// The octets that finding words and the compiled patterns take, and how many patterns are compiled.
