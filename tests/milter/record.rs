@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Everything, and RCPT only.
+/// Everything, and the envelope only.
 pub const FULL: Purpose = Purpose {
     sign: true,
     read: true,

@@ -8,7 +8,7 @@
 //! Postfix sends addresses in `<>` where they came over SMTP, and bare where `sendmail(1)` or Postfix itself handed
 //! the mail in: there, a recipient cannot be refused, only removed at the end.
 
-use super::{Actions, Command, MilterError, Offer, Stage, Steps};
+use super::{Actions, Command, MilterError, Offer, Steps};
 
 /// What the milter is there for: what it needs not hear of, it asks to be spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,10 +106,12 @@ pub struct Session {
 const MAIL: u32 = 2;
 const RCPT: u32 = 3;
 const END: u32 = 5;
-/// The macros that we want to hear at RCPT, so that MAIL need not be sent: Postfix evaluates what is asked for.
-const ALONE: &[(u32, &str)] = &[(RCPT, "i {mail_addr} {auth_authen}"), (END, "i")];
-/// Those that we want where MAIL is sent.
-const WITH_MAIL: &[(u32, &str)] = &[
+/// The macros that we want to hear. A stage without a list of its own gets the MTA's, which costs more: Postfix asks its
+/// address resolver for `{mail_addr}`, `{mail_host}`, `{rcpt_addr}` and their like, at RCPT for each recipient anew
+/// (`smtpd_milter_eval`). The sender is in MAIL itself.
+const REFUSING: &[(u32, &str)] = &[(MAIL, "i {auth_authen}"), (RCPT, "i"), (END, "i")];
+/// Those that tell besides who hands the mail in.
+const SIGNING: &[(u32, &str)] = &[
     (MAIL, "i {auth_authen} {client_addr} {daemon_port} {daemon_name}"),
     (RCPT, "i"),
     (END, "i"),
@@ -195,7 +197,7 @@ impl Session {
                     found: 'O',
                 });
             }
-            Command::Macros { stage, values } => self.learn(stage, &values),
+            Command::Macros { values, .. } => self.learn(&values),
             Command::Connect { .. } => unless(Steps::NO_REPLY_CONNECT),
             Command::Helo(name) => {
                 self.helo = name.to_vec();
@@ -247,12 +249,11 @@ impl Session {
                 }),
             };
         };
-        let names = offer.actions.contains(Actions::SET_MACROS);
-        let agreed = offer.answer(self.wanted(), self.spared(names))?;
+        let agreed = offer.answer(self.wanted(), self.spared())?;
         self.agreed = Some(agreed);
-        let macros = match names {
-            true if agreed.steps.contains(Steps::NO_MAIL) => ALONE,
-            true => WITH_MAIL,
+        let macros = match agreed.actions.contains(Actions::SET_MACROS) {
+            true if self.purpose.sign || self.purpose.read => SIGNING,
+            true => REFUSING,
             false => &[],
         };
         Ok(Step::Agree(Agreement {
@@ -273,8 +274,8 @@ impl Session {
         wanted
     }
 
-    /// The steps that we need not hear of. `macros` tells whether RCPT will bring what MAIL would have said.
-    fn spared(&self, macros: bool) -> Steps {
+    /// The steps that we need not hear of, or answer. MAIL costs nothing where it is not answered: it travels with RCPT.
+    fn spared(&self) -> Steps {
         let mut spared = Steps::NO_CONNECT
             .and(Steps::NO_DATA)
             .and(Steps::NO_UNKNOWN)
@@ -291,30 +292,24 @@ impl Session {
             spared = spared.and(Steps::LEADING_SPACE);
         } else {
             spared = spared.and(Steps::NO_BODY).and(Steps::NO_HELO);
-            if !self.purpose.sign {
-                if !self.purpose.header {
-                    spared = spared.and(Steps::NO_HEADER).and(Steps::NO_END_OF_HEADER);
-                }
-                if macros {
-                    spared = spared.and(Steps::NO_MAIL);
-                }
+            if !self.purpose.sign && !self.purpose.header {
+                spared = spared.and(Steps::NO_HEADER).and(Steps::NO_END_OF_HEADER);
             }
         }
         spared
     }
 
-    fn learn(&mut self, stage: Stage, values: &[(&[u8], &[u8])]) -> Step {
+    fn learn(&mut self, values: &[(&[u8], &[u8])]) -> Step {
         let message = &mut self.transaction;
         for (name, value) in values {
             let name = name.strip_prefix(b"{").unwrap_or(name);
             let name = name.strip_suffix(b"}").unwrap_or(name);
-            let field = match (name, stage) {
-                (b"i", _) => &mut message.queue_id,
-                (b"auth_authen", _) => &mut message.user,
-                (b"client_addr", _) => &mut message.client,
-                (b"daemon_port", _) => &mut message.port,
-                (b"daemon_name", _) => &mut message.daemon,
-                (b"mail_addr", Stage::Rcpt) => &mut message.sender,
+            let field = match name {
+                b"i" => &mut message.queue_id,
+                b"auth_authen" => &mut message.user,
+                b"client_addr" => &mut message.client,
+                b"daemon_port" => &mut message.port,
+                b"daemon_name" => &mut message.daemon,
                 _ => continue,
             };
             *field = value.to_vec();

@@ -1,5 +1,6 @@
 //! What a session asks for, hears and forgets.
 
+use super::super::Stage;
 use super::*;
 
 const POSTFIX: Offer = Offer {
@@ -48,50 +49,53 @@ const READ: Purpose = Purpose {
 };
 
 #[test]
-fn who_only_refuses_hears_of_rcpt_only() {
+fn who_only_refuses_hears_of_the_envelope_only() {
     let mut session = Session::new(Purpose::default(), 100);
     let Step::Agree(agreement) = session.receive(Command::Negotiate(POSTFIX)).unwrap() else {
         panic!("no agreement")
     };
-    let spared = Steps::NO_MAIL
-        .and(Steps::NO_HEADER)
+    let spared = Steps::NO_HEADER
+        .and(Steps::NO_END_OF_HEADER)
         .and(Steps::NO_BODY)
         .and(Steps::NO_CONNECT)
         .and(Steps::NO_HELO)
         .and(Steps::NO_DATA)
-        .and(Steps::NO_UNKNOWN);
+        .and(Steps::NO_UNKNOWN)
+        .and(Steps::NO_REPLY_MAIL);
     assert!(agreement.offer.steps.contains(spared));
     assert!(!agreement.offer.steps.contains(Steps::NO_RCPT));
     assert!(!agreement.offer.actions.contains(Actions::CHANGE_SENDER));
     let mut out = Vec::new();
     agreement.encode(&mut out);
-    assert!(out.ends_with(b"\0\0\0\x03i {mail_addr} {auth_authen}\0\0\0\0\x05i\0"));
+    // Nothing that has Postfix resolve an address.
+    assert!(out.ends_with(b"\0\0\0\x02i {auth_authen}\0\0\0\0\x03i\0\0\0\0\x05i\0"));
     assert_eq!(out[..4], u32::try_from(out.len() - 4).unwrap().to_be_bytes());
+    let mail = Command::Mail {
+        sender: b"<a@app.test>",
+        parameters: vec![],
+    };
     let steps = all(
         &mut session,
         vec![
-            macros(
-                Stage::Rcpt,
-                &[
-                    (b"i", b"Q1"),
-                    (b"{mail_addr}", b"a@app.test"),
-                    (b"{auth_authen}", b"app"),
-                ],
-            ),
+            macros(Stage::Mail, &[(b"{auth_authen}", b"app")]),
+            mail,
+            macros(Stage::Rcpt, &[(b"i", b"Q1")]),
             rcpt(b"<b@x.test>"),
         ],
     );
-    assert_eq!(steps, [Step::Wait, Step::Decide(b"<b@x.test>".to_vec())]);
+    let decide = Step::Decide(b"<b@x.test>".to_vec());
+    assert_eq!(steps, [Step::Wait, Step::Wait, Step::Wait, decide]);
     let message = session.transaction();
     assert_eq!(
         (message.sender.as_slice(), message.user.as_slice(), message.smtp),
         (b"a@app.test".as_slice(), b"app".as_slice(), true)
     );
+    assert_eq!(message.queue_id, b"Q1");
 }
 
-/// An MTA that cannot be asked for macros has to send MAIL.
+/// An MTA that cannot be told which macros to send, or that an answer is not needed, gets one.
 #[test]
-fn an_older_mta_sends_mail() {
+fn an_older_mta_is_answered() {
     let mut session = Session::new(Purpose::default(), 100);
     let old = Offer {
         version: 2,
@@ -101,7 +105,7 @@ fn an_older_mta_sends_mail() {
     let Step::Agree(agreement) = session.receive(Command::Negotiate(old)).unwrap() else {
         panic!("no agreement")
     };
-    assert!(agreement.macros.is_empty() && !agreement.offer.steps.contains(Steps::NO_MAIL));
+    assert!(agreement.macros.is_empty() && !agreement.offer.steps.contains(Steps::NO_REPLY_MAIL));
     let mail = Command::Mail {
         sender: b"<a@app.test>",
         parameters: vec![],
