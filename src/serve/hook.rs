@@ -23,6 +23,7 @@ pub use count::Counts;
 use crate::clock;
 use crate::engine::answer;
 use crate::engine::memory::Memory;
+use crate::serve::beat::{STALLED_AFTER, Stall};
 use crate::serve::listen::Listener;
 use count::Counters;
 use journal::Journal;
@@ -71,7 +72,7 @@ impl Default for HookSettings {
             request_timeout: Duration::from_secs(10),
             max_connections: 2000,
             grace: Duration::from_secs(2),
-            stalled_after: Duration::from_secs(5),
+            stalled_after: STALLED_AFTER,
             answers: answer::Settings::default(),
         }
     }
@@ -121,15 +122,6 @@ pub struct HookCounters {
     pub socketmap: Counts,
     /// Decisions that were taken and not logged, because the log did not keep up.
     pub unlogged: u64,
-}
-
-/// A thread that has stopped beating.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stall {
-    /// Which, from 0.
-    pub thread: usize,
-    /// For how long.
-    pub silent: Duration,
 }
 
 /// The running hooks. Dropping them stops them like [`Hooks::shutdown`].
@@ -308,8 +300,8 @@ impl Hooks {
             .seats
             .iter()
             .enumerate()
-            .map(|(thread, seat)| Stall {
-                thread,
+            .map(|(number, seat)| Stall {
+                thread: worker::name(number),
                 silent: Duration::from_millis(now.saturating_sub(seat.state.beat())),
             })
             .max_by_key(|stall| stall.silent)

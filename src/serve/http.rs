@@ -4,6 +4,7 @@
 
 use super::accept::Stream;
 use super::alert::AlertCounters;
+use super::beat::Beat;
 use super::hook::{Counts, Hooks};
 use super::keeper::{Bench, KeeperCounters};
 use super::lanes::{self, LaneNow};
@@ -48,6 +49,8 @@ pub struct View {
     pub store: Store,
     /// The hooks.
     pub hooks: Arc<Hooks>,
+    /// Whether the milter's thread lives, where there is one.
+    pub milter_beat: Option<Arc<Beat>>,
     /// The keeper's counters.
     pub keeper: Arc<KeeperCounters>,
     /// The alerts' counters.
@@ -99,11 +102,11 @@ pub async fn run(
 }
 
 async fn healthz(State(view): State<View>) -> (StatusCode, String) {
-    match view.hooks.stalled(clock::monotonic()) {
+    match super::stalled(&view.hooks, view.milter_beat.as_deref()) {
         None => (StatusCode::OK, "ok\n".into()),
         Some(stall) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("hook thread {} is silent for {:?}\n", stall.thread, stall.silent),
+            format!("the thread {} is silent for {:?}\n", stall.thread, stall.silent),
         ),
     }
 }

@@ -18,6 +18,7 @@ pub use count::{MilterCounters, register};
 pub use read::Reader;
 
 use super::accept::AsyncListener;
+use super::beat::{Beat, STALLED_AFTER};
 use super::hook::journal::{Journal, Line, Trouble};
 use super::keeper::Handle;
 use super::listen::Listener;
@@ -114,6 +115,7 @@ struct Shared {
     /// What is remembered of messages that have left.
     behind: mpsc::Sender<Signed>,
     counters: Arc<MilterCounters>,
+    beat: Arc<Beat>,
     seats: Seats,
     journal: Arc<Journal>,
     stop: CancellationToken,
@@ -168,6 +170,7 @@ impl Milter {
             reading: Semaphore::new(READING),
             behind,
             counters: Arc::default(),
+            beat: Arc::new(Beat::new("milter", STALLED_AFTER)),
             journal,
             stop: around.stop,
             removed: around.removed,
@@ -179,9 +182,10 @@ impl Milter {
         let (over, is_over) = oneshot::channel();
         let running = Arc::clone(&shared);
         std::thread::Builder::new().name("milter".into()).spawn(move || {
-            let journal = Arc::clone(&running.journal);
+            let (journal, beat) = (Arc::clone(&running.journal), Arc::clone(&running.beat));
             runtime.block_on(run(running, listener));
             drop(runtime);
+            beat.over();
             finish(&journal, &written);
             // Nobody waits where the daemon is gone.
             let _ = over.send(());
@@ -193,6 +197,12 @@ impl Milter {
     #[must_use]
     pub fn counters(&self) -> Arc<MilterCounters> {
         Arc::clone(&self.shared.counters)
+    }
+
+    /// Whether its thread lives: it answers every connection.
+    #[must_use]
+    pub fn beat(&self) -> Arc<Beat> {
+        Arc::clone(&self.shared.beat)
     }
 
     /// From now on it decides by these.
@@ -211,6 +221,9 @@ fn finish(journal: &Journal, written: &Receiver<()>) {
 /// Takes connections until told to stop, then gives those that are in the middle of a message a while to finish.
 async fn run(shared: Arc<Shared>, listener: AsyncListener) {
     let mut connections = JoinSet::new();
+    // It ends with the runtime.
+    let beat = Arc::clone(&shared.beat);
+    tokio::spawn(async move { beat.keep().await });
     loop {
         let stream = tokio::select! {
             () = shared.stop.cancelled() => break,

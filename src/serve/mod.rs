@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod alert;
 pub mod authenticate;
+pub mod beat;
 mod bound;
 pub mod detail;
 pub mod dns;
@@ -50,6 +51,7 @@ use accept::AsyncListener;
 use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use authenticate::Authenticator;
+use beat::{Beat, Stall};
 use bound::Bound;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
@@ -431,6 +433,7 @@ impl Daemon {
                 release: release_counters,
                 lmtp: lmtp_counters,
                 milter: milter.as_ref().map(Milter::counters).unwrap_or_default(),
+                milter_beat: milter.as_ref().map(Milter::beat),
                 log: log_counters,
             };
             let stop = stop_rest.clone();
@@ -464,6 +467,7 @@ impl Daemon {
     /// Where signals cannot be caught.
     pub async fn run(mut self, reload: impl Fn() -> anyhow::Result<Settings>) -> anyhow::Result<()> {
         let mut watch = tokio::time::interval(WATCH);
+        let beat = self.milter.as_ref().map(Milter::beat);
         let watchdog = sd_notify::watchdog_enabled().is_some();
         notify(&[sd_notify::NotifyState::Ready]);
         loop {
@@ -478,9 +482,9 @@ impl Daemon {
                     }
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
-                _ = watch.tick() => match self.hooks.stalled(clock::monotonic()) {
-                    // A hung hook stops Postfix's queue manager: better to be restarted by systemd.
-                    Some(stall) => error!(thread = stall.thread, silent = ?stall.silent, "a hook hangs; the watchdog is not fed"),
+                _ = watch.tick() => match stalled(&self.hooks, beat.as_deref()) {
+                    // A hung hook stops Postfix's queue manager, a hung milter its SMTP server: better to be restarted by systemd.
+                    Some(stall) => error!(thread = stall.thread, silent = ?stall.silent, "a thread hangs; the watchdog is not fed"),
                     None if watchdog => notify(&[sd_notify::NotifyState::Watchdog]),
                     None => {}
                 },
@@ -506,6 +510,14 @@ impl Daemon {
         drop(self.hooks);
         info!("stopped");
     }
+}
+
+/// Which of the threads that Postfix waits for hangs, if any does.
+fn stalled(hooks: &Hooks, milter: Option<&Beat>) -> Option<Stall> {
+    let now = clock::monotonic();
+    hooks
+        .stalled(now)
+        .or_else(|| milter.and_then(|beat| beat.stalled(now)))
 }
 
 fn notify(states: &[sd_notify::NotifyState]) {

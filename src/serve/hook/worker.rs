@@ -6,6 +6,7 @@ use super::registry::{Overdue, Pulse};
 use super::session::{self, Desk, Dialogue, Policy, Socketmap};
 use super::{Service, Shared, WorkerState};
 use crate::clock;
+use crate::serve::beat::BEAT;
 use crate::serve::listen::{Listener, SocketFile};
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +19,6 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-
-/// How often a thread beats.
-const BEAT: Duration = Duration::from_millis(100);
 
 /// How often connections are looked over, in milliseconds.
 const SWEEP: u64 = 1000;
@@ -74,9 +72,14 @@ impl Worker {
         stopped: watch::Receiver<bool>,
     ) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new()
-            .name(format!("hook-{number}"))
+            .name(name(number))
             .spawn(move || self.runtime.block_on(run(number, self.doors, shared, stopped)))
     }
+}
+
+/// What a thread is called.
+pub(super) fn name(number: usize) -> String {
+    format!("hook-{number}")
 }
 
 fn open(listener: Listener) -> io::Result<Door> {
