@@ -19,6 +19,7 @@ pub use read::Reader;
 
 use super::accept::AsyncListener;
 use super::beat::{Beat, STALLED_AFTER};
+use super::behind::Behind;
 use super::hook::journal::{Journal, Line, Trouble};
 use super::keeper::Handle;
 use super::listen::Listener;
@@ -28,7 +29,6 @@ use crate::engine::answer;
 use crate::engine::memory::Memory;
 use crate::engine::return_path::Signing;
 use crate::engine::signing::Rule;
-use crate::engine::trust::Signed;
 use crate::postfix::milter::session::Purpose;
 use arc_swap::ArcSwap;
 use std::io;
@@ -42,8 +42,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How many messages are read at once.
 const READING: usize = 8;
-/// How many messages may have left that are not remembered yet.
-const BEHIND: usize = 1000;
 /// How long a stop waits for messages that are on their way.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the log may take to write its last lines at shutdown.
@@ -113,7 +111,7 @@ struct Shared {
     /// Places for messages that are being read.
     reading: Semaphore,
     /// What is remembered of messages that have left.
-    behind: mpsc::Sender<Signed>,
+    behind: Behind,
     counters: Arc<MilterCounters>,
     beat: Arc<Beat>,
     seats: Seats,
@@ -129,6 +127,8 @@ pub struct Surroundings {
     pub memory: Arc<Memory>,
     /// What keeps events and signed messages.
     pub keeper: Handle,
+    /// What remembers messages behind the answers.
+    pub behind: Behind,
     /// What reads bounces.
     pub reader: Reader,
     /// Who tells senders of removed recipients, where anybody does.
@@ -155,11 +155,6 @@ impl Milter {
             .enable_all()
             .build()?;
         let (journal, written) = Journal::start()?;
-        let (behind, left) = mpsc::channel(BEHIND);
-        around
-            .reader
-            .runtime
-            .spawn(end::remember_all(left, around.keeper.clone()));
         let shared = Arc::new(Shared {
             seats: Seats::new(settings.max_connections),
             settings,
@@ -168,7 +163,7 @@ impl Milter {
             keeper: around.keeper,
             reader: around.reader,
             reading: Semaphore::new(READING),
-            behind,
+            behind: around.behind,
             counters: Arc::default(),
             beat: Arc::new(Beat::new("milter", STALLED_AFTER)),
             journal,

@@ -11,6 +11,7 @@ pub mod accept;
 pub mod alert;
 pub mod authenticate;
 pub mod beat;
+pub mod behind;
 mod bound;
 pub mod detail;
 pub mod dns;
@@ -52,6 +53,7 @@ use alert::{Alarm, AlertCounters};
 use anyhow::Context as _;
 use authenticate::Authenticator;
 use beat::{Beat, Stall};
+use behind::Behind;
 use bound::Bound;
 use dns::Dns;
 use hook::{HookSettings, Hooks, Listeners};
@@ -373,7 +375,10 @@ impl Daemon {
         let server = settings.submit.server();
         let submitter = server.map(|server| Submitter::new(server, &host_name()));
         let passes = submitter.clone().filter(|_| settings.submit.pass_on);
-        let passes = passes.map(|submitter| PassOn::new(submitter, store.clone(), Arc::clone(&bench)));
+        let (behind, keeping) = Behind::new(handle.clone());
+        rest.spawn(keeping.run());
+        let passes =
+            passes.map(|submitter| PassOn::new(submitter, store.clone(), behind.clone(), Arc::clone(&bench)));
         let lmtp_counters = Arc::new(lmtp::LmtpCounters::default());
         if let Some(listener) = bound.lmtp {
             let (host, size) = (host_name(), settings.lmtp.max_size);
@@ -399,9 +404,11 @@ impl Daemon {
             let around = milter::Surroundings {
                 memory: Arc::clone(&memory),
                 keeper: handle.clone(),
+                behind: behind.clone(),
                 reader: milter::Reader {
                     keeper: handle.clone(),
                     store: store.clone(),
+                    behind,
                     authenticator,
                     host: host_name(),
                     runtime: tokio::runtime::Handle::current(),

@@ -5,6 +5,7 @@
 //! LMTP client is asked to come again; what it refuses for good is given up with a line in the log, for the report itself
 //! is kept by then.
 
+use super::behind::Behind;
 use super::keeper::Bench;
 use super::submit::{SubmitError, Submitter};
 use crate::clock;
@@ -19,6 +20,7 @@ use tracing::{debug, warn};
 pub struct PassOn {
     submitter: Submitter,
     store: Store,
+    behind: Behind,
     bench: Arc<RwLock<Arc<Bench>>>,
 }
 
@@ -34,12 +36,13 @@ pub enum PassError {
 }
 
 impl PassOn {
-    /// Passes on over this way, by the keys of the bench, from what the store remembers.
+    /// Passes on over this way, by the keys of the bench, from what the store remembers, and will in a moment.
     #[must_use]
-    pub fn new(submitter: Submitter, store: Store, bench: Arc<RwLock<Arc<Bench>>>) -> Self {
+    pub fn new(submitter: Submitter, store: Store, behind: Behind, bench: Arc<RwLock<Arc<Bench>>>) -> Self {
         Self {
             submitter,
             store,
+            behind,
             bench,
         }
     }
@@ -75,6 +78,7 @@ impl PassOn {
         let original = match signing.paths.untagged(path) {
             Some(original) => Some(original),
             None => {
+                self.behind.caught_up().await;
                 let sent = self.store.signed(&token.identity()).await?;
                 sent.into_iter().next().map(|sent| sent.sender)
             }

@@ -10,12 +10,10 @@ use crate::engine::trust::Signed;
 use crate::mail::address::Address;
 use crate::postfix::milter::Reply;
 use crate::postfix::milter::session::{Transaction, bare};
-use crate::serve::keeper::{Handle, Intake};
+use crate::serve::keeper::Intake;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::debug;
 
 /// How long our part of a message may take: Postfix waits 300 s (`milter_content_timeout`).
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -146,26 +144,8 @@ impl Shared {
             return self.keeper.keep(intake).await.map_err(|error| error.to_string());
         }
         // Without this a bounce is signed all the same; only the application's return path is not known.
-        let _ = self.behind.try_send(signed);
+        self.behind.remember(signed);
         Ok(())
-    }
-}
-
-/// Keeps what is remembered of messages that have left, all at once that leave while the ones before are committed: a
-/// commit for each would cost more than the signing. Ends once nobody can sign any more, and all is kept.
-pub(super) async fn remember_all(mut left: mpsc::Receiver<Signed>, keeper: Handle) {
-    while let Some(first) = left.recv().await {
-        let mut signed = vec![first];
-        while let Ok(next) = left.try_recv() {
-            signed.push(next);
-        }
-        let intake = Intake {
-            signed,
-            ..Intake::default()
-        };
-        if let Err(error) = keeper.keep(intake).await {
-            debug!(%error, "milter: what has left is not remembered");
-        }
     }
 }
 

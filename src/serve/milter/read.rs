@@ -5,6 +5,7 @@
 //! who never sent it.
 
 use super::super::authenticate::{Authenticator, Client};
+use super::super::behind::Behind;
 use super::super::keeper::{self, Intake};
 use super::super::reading::Mail;
 use super::end::{Changes, Failure};
@@ -27,6 +28,8 @@ pub struct Reader {
     pub keeper: keeper::Handle,
     /// Where it is known whom signed messages went to.
     pub store: Store,
+    /// Those that left a moment ago.
+    pub behind: Behind,
     /// What verifies their authors, where anything does.
     pub authenticator: Option<Arc<Authenticator>>,
     /// Our own name.
@@ -125,7 +128,7 @@ async fn read(reader: Reader, mail: Arc<Transaction>, rulings: Arc<Rulings>) -> 
     let mut sent = Vec::new();
     for recipient in ours {
         let path = text(bare(&recipient).0);
-        let (is_signed, original) = look_up(&reader.store, &rulings, &path, &intake.events).await?;
+        let (is_signed, original) = look_up(&reader, &rulings, &path, &intake.events).await?;
         is_proven |= is_signed;
         sent.push((recipient, original));
     }
@@ -157,7 +160,7 @@ fn client(mail: &Transaction, rulings: &Rulings, host: &str) -> Option<Client> {
 
 /// Whether a return path proves what one of the events says, and which return path the application had given.
 async fn look_up(
-    store: &Store,
+    reader: &Reader,
     rulings: &Rulings,
     path: &str,
     events: &[Event],
@@ -178,7 +181,9 @@ async fn look_up(
     if !token.is_to_several() && untagged.is_some() {
         return Ok((says, untagged));
     }
-    let known = store
+    reader.behind.caught_up().await;
+    let known = reader
+        .store
         .signed(&token.identity())
         .await
         .map_err(|error| error.to_string())?;
