@@ -1,6 +1,7 @@
 //! The milter with a real Postfix: what it refuses, removes, signs and reads.
 
 use crate::stage::{SENDER, WITHIN, message};
+use nixie_lab::login::{self, Login};
 use nixie_lab::need;
 use nixie_lab::nixie::{Nixie, Setup as NixieSetup};
 use nixie_lab::postfix::{Postfix, Setup};
@@ -278,4 +279,77 @@ fn a_bounce_is_passed_on_to_the_application() {
         Some(1.0)
     );
     postfix.wait_for_empty_queue(WITHIN).unwrap();
+}
+
+/// Hands in a message after these lines of SMTP; the last one begins it.
+fn hand_in(postfix: &Postfix, lines: &[&str], recipient: &str) {
+    let mut client = postfix.client().unwrap();
+    let to = format!("RCPT TO:<{recipient}>");
+    for line in lines
+        .iter()
+        .chain(&[to.as_str(), "DATA", "Subject: x\r\n\r\nhi\r\n."])
+    {
+        let reply = client.command(line).unwrap();
+        assert!(reply.is_positive(), "{line}: {reply}");
+    }
+}
+
+/// Who logged in is one of ours wherever they are; who did not is a stranger, and leaves with the return path that they
+/// gave. What has Postfix make a return path for each recipient (XVERP) leaves with that.
+#[test]
+fn logins_are_signed_and_verp_is_left_alone() {
+    if !need::postfix("the milter knows logins and XVERP") {
+        return;
+    }
+    let (small, login, key) = (
+        Provider::start(Script::small()).unwrap(),
+        Login::start().unwrap(),
+        key(),
+    );
+    let setup = Setup::new()
+        .route("small.example", &small)
+        .set("smtpd_sasl_auth_enable", "yes")
+        .set("smtpd_sasl_type", "dovecot")
+        .set("smtpd_sasl_path", &login.path())
+        .set("smtpd_authorized_verp_clients", "127.0.0.0/8");
+    // The lab's clients come from 127.0.0.1, which is nobody's here.
+    let (postfix, nixie) = stage(setup, |nixie| {
+        signs(&key, false)(nixie).value("milter", "sign.networks", "[\"192.0.2.0/24\"]")
+    });
+    let mail = "MAIL FROM:<news@app.example>";
+    let logs_in = login::command("app", login::PASSWORD);
+    hand_in(&postfix, &[&logs_in, mail], "member@small.example");
+    hand_in(&postfix, &[mail], "stranger@small.example");
+    let verp = format!("{mail} XVERP=+=");
+    hand_in(&postfix, &[&logs_in, &verp], "verp@small.example");
+    let refused = postfix
+        .client()
+        .unwrap()
+        .command(&login::command("app", "guess"))
+        .unwrap();
+    assert_eq!(refused.code, 535, "{refused}");
+    let names = ["member", "stranger", "verp"].map(|name| format!("{name}@small.example"));
+    small
+        .wait(WITHIN, "the messages", |tally| {
+            names.iter().all(|name| tally.has(name))
+        })
+        .unwrap();
+    let messages = small.messages();
+    let sender_of = |name: &String| {
+        let its = |message: &&Message| message.recipients.contains(name);
+        messages.iter().find(its).unwrap().sender.as_str()
+    };
+    let [member, stranger, verp] = [0, 1, 2].map(|at| sender_of(&names[at]));
+    assert!(
+        member.starts_with("b+") && member.ends_with("@bounces.example.org"),
+        "{member}"
+    );
+    assert_eq!(stranger, "news@app.example");
+    assert_eq!(verp, "news+verp=small.example@app.example");
+    for reason in ["outsider", "verp"] {
+        let left = nixie
+            .metric(&format!("nixie_milter_unsigned_total{{reason=\"{reason}\"}}"))
+            .unwrap();
+        assert_eq!(left, Some(1.0), "{reason}");
+    }
 }

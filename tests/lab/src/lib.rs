@@ -8,6 +8,7 @@
 //! | [`postgres`] | a private Postgres that can be stopped and started again |
 //! | [`nixie`] | the built `nixie`, as a process that can be killed and started again |
 //! | [`dns`] | a name server with a zone of its own |
+//! | [`login`] | a server that Postfix asks who has logged in |
 //! | [`signer`] | a domain that signs (DKIM) and seals (ARC) mail |
 //! | [`smtp`] | a client that gets a reply for each recipient |
 //! | [`need`] | what the machine lacks, and whether that is an error |
@@ -17,6 +18,7 @@
 //! instead; a test unwraps it.
 
 pub mod dns;
+pub mod login;
 pub mod loopback;
 pub mod need;
 pub mod nixie;
