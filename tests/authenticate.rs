@@ -269,6 +269,78 @@ async fn a_mail_system_that_signs_is_believed_and_nobody_else() {
     );
 }
 
+/// Of a chain of several links the last one counts: it must be trusted, and have seen the signature itself; and every
+/// link before it must hold.
+#[tokio::test]
+async fn a_chain_is_as_good_as_its_last_link() {
+    let (x, forwarder, other) = (signer("x.test"), signer("forwarder.test"), signer("y.test"));
+    let unknown = signer("nokey.test");
+    let rig = Rig::new([&x, &forwarder, &other].map(|signer| signer.record().unwrap()));
+    let verifier = MessageAuthenticator(resolver(&rig.server).resolver());
+    let further = async |message: &[u8], sealer: &Signer, passed: &[&str]| {
+        let parsed = AuthenticatedMessage::parse(message).unwrap();
+        let chain = verifier.verify_arc(&parsed).await;
+        sealer.seal_behind(message, passed, &chain).unwrap()
+    };
+    let plain = bounce("MAILER-DAEMON@mx.x.test", "ann@x.test");
+    let (saw, blind) = (&["x.test"][..], &["y.test"][..]);
+    let by_other = other.seal(&plain, saw).unwrap();
+    let by_forwarder = forwarder.seal(&plain, saw).unwrap();
+    let both = further(&by_other, &forwarder, saw).await;
+    let three = further(&both, &forwarder, saw).await;
+    // The first link's fields stand last.
+    let first = both.len() - by_other.len();
+    let in_first = |from: &str, to: &str| [&both[..first], &replaced(&by_other, from, to)].concat();
+    let broken = replaced(&by_other, "5.1.1", "5.1.0");
+    let table = [
+        ("two links", both.clone(), passed(Means::Arc, "mx.x.test")),
+        ("three links", three, passed(Means::Arc, "mx.x.test")),
+        (
+            "by a stranger behind a trusted one",
+            further(&by_forwarder, &other, saw).await,
+            failed(Flaw::UnknownSealer),
+        ),
+        (
+            "only the first one saw it",
+            further(&by_other, &forwarder, blind).await,
+            failed(Flaw::Unaligned),
+        ),
+        (
+            "the results of the first one are changed",
+            in_first("y.test", "z.test"),
+            failed(Flaw::Broken),
+        ),
+        (
+            "the first one is gone",
+            [&both[..first], &plain].concat(),
+            failed(Flaw::Broken),
+        ),
+        (
+            "changed between the two, which the second one says",
+            further(&broken, &forwarder, saw).await,
+            failed(Flaw::Broken),
+        ),
+        (
+            "changed behind both",
+            replaced(&both, "5.1.1", "5.1.0"),
+            failed(Flaw::Broken),
+        ),
+        (
+            "the key of the first one is nowhere",
+            further(&unknown.seal(&plain, saw).unwrap(), &forwarder, saw).await,
+            failed(Flaw::Broken),
+        ),
+        (
+            "the last one twice",
+            [&both[..first], &both].concat(),
+            failed(Flaw::Broken),
+        ),
+    ];
+    for (what, message, expected) in table {
+        assert_eq!(rig.verify(&message, None).await, expected, "{what}");
+    }
+}
+
 fn signer(domain: &str) -> Signer {
     Signer::new(domain).unwrap()
 }

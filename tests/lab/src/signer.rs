@@ -94,6 +94,14 @@ impl Signer {
     /// # Errors
     /// Where the message is none.
     pub fn seal(&self, message: &[u8], passed: &[&str]) -> Result<Vec<u8>> {
+        self.seal_behind(message, passed, &ArcOutput::default())
+    }
+
+    /// The message sealed as the next link of the chain that was found in it.
+    ///
+    /// # Errors
+    /// Where the message is none, or the chain has ended: a sealer before said that it does not hold.
+    pub fn seal_behind(&self, message: &[u8], passed: &[&str], chain: &ArcOutput<'_>) -> Result<Vec<u8>> {
         let parsed = AuthenticatedMessage::parse(message).context("a message")?;
         let signatures: Vec<Signature> = passed
             .iter()
@@ -114,7 +122,7 @@ impl Signer {
             .domain(&self.domain)
             .selector(SELECTOR)
             .headers(USUAL.iter().copied())
-            .seal(&parsed, &results, &ArcOutput::default())
+            .seal(&parsed, &results, chain)
             .map_err(|error| anyhow::anyhow!("{error}"))?;
         Ok([set.to_header().as_bytes(), message].concat())
     }
