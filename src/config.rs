@@ -229,6 +229,7 @@ impl Settings {
         self.milter.validate(self.signing.is_on())?;
         self.authentication.validate()?;
         self.signing.validate(&self.retention)?;
+        self.validate_privacy()?;
         if !(1..=1000).contains(&self.dns.parallel) {
             return wrong(
                 "[dns] parallel",

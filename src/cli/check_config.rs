@@ -26,5 +26,8 @@ pub async fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<E
         bench.rules.rules().len(),
         bench.providers.all().len()
     );
+    if let Some(renounced) = settings.renounced() {
+        say!("note: {renounced}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -352,6 +352,9 @@ impl Daemon {
             settings.retention.clone(),
             stop_rest.clone(),
         ));
+        if let Some(renounced) = settings.renounced() {
+            warn!("{renounced}");
+        }
         let resolve_counters = Arc::new(ResolveCounters::default());
         let dns = look_ups(&settings);
         if let Some(dns) = dns.clone().filter(|_| settings.dns.lookups) {
