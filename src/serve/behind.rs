@@ -114,3 +114,60 @@ impl Keeping {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    fn signed(n: u8) -> Signed {
+        Signed {
+            identity: [n; 16],
+            mailed: Vec::new(),
+            sender: String::new(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            marks: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_goes_at_once_and_the_others_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/nixie.db", directory.path().display());
+        let store = Store::connect_lazy(&url).await.unwrap();
+        let (handle, mut next) = Handle::to_a_test(store);
+        let (behind, keeping) = Behind::new(handle);
+        let running = tokio::spawn(keeping.run());
+        behind.remember(signed(0));
+        let (first, kept) = next().await;
+        assert_eq!(first.signed, [signed(0)]);
+        // Three leave while the first is committed, and somebody asks.
+        (1..4).for_each(|n| behind.remember(signed(n)));
+        let asking = behind.clone();
+        let caught_up = tokio::spawn(async move { asking.caught_up().await });
+        kept.send(Ok(())).unwrap();
+        let (rest, kept) = next().await;
+        assert!(!caught_up.is_finished(), "nothing is kept yet");
+        assert_eq!(rest.signed, [1, 2, 3].map(signed));
+        kept.send(Ok(())).unwrap();
+        caught_up.await.unwrap();
+        // With nothing to keep there is nothing to wait for; and it ends with the last who may hand in.
+        behind.caught_up().await;
+        drop(behind);
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/nixie.db", directory.path().display());
+        let store = Store::connect_lazy(&url).await.unwrap();
+        let (handle, mut next) = Handle::to_a_test(store);
+        let (behind, keeping) = Behind::new(handle);
+        tokio::spawn(keeping.run());
+        behind.remember(signed(0));
+        let (_, kept) = next().await;
+        drop(kept);
+        behind.caught_up().await;
+    }
+}

@@ -164,6 +164,32 @@ impl Handle {
     }
 }
 
+#[cfg(test)]
+impl Handle {
+    /// The way to nobody: what is handed in comes to the test, which says when it is kept.
+    pub(super) fn to_a_test(
+        store: Store,
+    ) -> (
+        Self,
+        impl AsyncFnMut() -> (Intake, oneshot::Sender<Result<(), KeepError>>),
+    ) {
+        let (submissions, mut received) = mpsc::channel(QUEUE);
+        let bench = crate::serve::bench(&crate::config::Settings::default()).unwrap();
+        let recovery = Recovery::new(store, Arc::new(RwLock::new(Arc::new(bench))));
+        let next = async move || {
+            let Submission { intake, kept } = received.recv().await.unwrap();
+            (intake, kept)
+        };
+        (
+            Self {
+                submissions,
+                recovery,
+            },
+            next,
+        )
+    }
+}
+
 impl Keeper {
     /// A keeper over a store, and the way to it.
     #[must_use]
