@@ -135,18 +135,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/nixie.db", directory.path().display());
         let store = Store::connect_lazy(&url).await.unwrap();
-        let (handle, mut next) = Handle::to_a_test(store);
+        let (handle, mut handed_in) = Handle::to_a_test(store);
         let (behind, keeping) = Behind::new(handle);
         let running = tokio::spawn(keeping.run());
         behind.remember(signed(0));
-        let (first, kept) = next().await;
+        let (first, kept) = handed_in.next().await;
         assert_eq!(first.signed, [signed(0)]);
         // Three leave while the first is committed, and somebody asks.
         (1..4).for_each(|n| behind.remember(signed(n)));
         let asking = behind.clone();
         let caught_up = tokio::spawn(async move { asking.caught_up().await });
         kept.send(Ok(())).unwrap();
-        let (rest, kept) = next().await;
+        let (rest, kept) = handed_in.next().await;
         assert!(!caught_up.is_finished(), "nothing is kept yet");
         assert_eq!(rest.signed, [1, 2, 3].map(signed));
         kept.send(Ok(())).unwrap();
@@ -162,11 +162,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/nixie.db", directory.path().display());
         let store = Store::connect_lazy(&url).await.unwrap();
-        let (handle, mut next) = Handle::to_a_test(store);
+        let (handle, mut handed_in) = Handle::to_a_test(store);
         let (behind, keeping) = Behind::new(handle);
         tokio::spawn(keeping.run());
         behind.remember(signed(0));
-        let (_, kept) = next().await;
+        let (_, kept) = handed_in.next().await;
         drop(kept);
         behind.caught_up().await;
     }

@@ -164,32 +164,6 @@ impl Handle {
     }
 }
 
-#[cfg(test)]
-impl Handle {
-    /// The way to nobody: what is handed in comes to the test, which says when it is kept.
-    pub(super) fn to_a_test(
-        store: Store,
-    ) -> (
-        Self,
-        impl AsyncFnMut() -> (Intake, oneshot::Sender<Result<(), KeepError>>),
-    ) {
-        let (submissions, mut received) = mpsc::channel(QUEUE);
-        let bench = crate::serve::bench(&crate::config::Settings::default()).unwrap();
-        let recovery = Recovery::new(store, Arc::new(RwLock::new(Arc::new(bench))));
-        let next = async move || {
-            let Submission { intake, kept } = received.recv().await.unwrap();
-            (intake, kept)
-        };
-        (
-            Self {
-                submissions,
-                recovery,
-            },
-            next,
-        )
-    }
-}
-
 impl Keeper {
     /// A keeper over a store, and the way to it.
     #[must_use]
@@ -487,5 +461,33 @@ fn answer_all(waiting: Vec<Submission>, result: &Result<(), KeepError>) {
     for submission in waiting {
         // An intake that has gone away meanwhile will hand in again: its sender got no answer.
         let _ = submission.kept.send(result.clone());
+    }
+}
+
+/// What is handed in, where a test is the keeper.
+#[cfg(test)]
+pub(super) struct HandedIn(mpsc::Receiver<Submission>);
+
+#[cfg(test)]
+impl HandedIn {
+    /// The next, and where to say that it is kept.
+    pub(super) async fn next(&mut self) -> (Intake, oneshot::Sender<Result<(), KeepError>>) {
+        let Submission { intake, kept } = self.0.recv().await.unwrap();
+        (intake, kept)
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// The way to a test.
+    pub(super) fn to_a_test(store: Store) -> (Self, HandedIn) {
+        let (submissions, received) = mpsc::channel(QUEUE);
+        let bench = crate::serve::bench(&crate::config::Settings::default()).unwrap();
+        let recovery = Recovery::new(store, Arc::new(RwLock::new(Arc::new(bench))));
+        let handle = Self {
+            submissions,
+            recovery,
+        };
+        (handle, HandedIn(received))
     }
 }
