@@ -23,6 +23,7 @@ use nixie_lab::nixie::{Nixie, Setup as NixieSetup};
 use nixie_lab::postfix::{Hooks, Postfix, Setup};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -59,15 +60,23 @@ fn main() {
 /// Policy service against milter.
 fn refusing() {
     let nixie = Nixie::launch(NixieSetup::new(env!("CARGO_BIN_EXE_nixie"))).unwrap();
-    let policy = Hooks {
-        policy: nixie.hooks().policy,
+    let asks = |policy| Hooks {
+        policy,
         ..Hooks::default()
     };
-    let (policy, milter) = (postfix(policy), postfix(nixie.milter()));
+    let (policy, milter) = (postfix(asks(nixie.hooks().policy)), postfix(nixie.milter()));
+    let sockets = Sockets::new();
+    let _near = Nixie::launch(sockets.listen(NixieSetup::new(env!("CARGO_BIN_EXE_nixie")))).unwrap();
+    let (near_policy, near_milter) = (
+        postfix(asks(Some(sockets.of("policy")))),
+        postfix(sockets.milter()),
+    );
     let (dunno, nod) = (postfix(dunno()), postfix(nods(REFUSING, false)));
     let subjects = [
         ("policy", &policy),
         ("milter", &milter),
+        ("policy, Unix", &near_policy),
+        ("milter, Unix", &near_milter),
         ("floor of policy", &dunno),
         ("floor of milter", &nod),
     ];
@@ -93,17 +102,22 @@ fn refusing() {
 fn signing() {
     let mut key = tempfile::NamedTempFile::new().unwrap();
     writeln!(key, "1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
-    let setup = NixieSetup::new(env!("CARGO_BIN_EXE_nixie"))
-        .text("signing", "key_file", &key.path().display().to_string())
-        .text("signing", "domain", "bounces.example.org")
-        .value("milter", "sign.enabled", "true")
-        .value("milter", "read.enabled", "true");
-    let nixie = Nixie::launch(setup).unwrap();
+    let setup = || {
+        NixieSetup::new(env!("CARGO_BIN_EXE_nixie"))
+            .text("signing", "key_file", &key.path().display().to_string())
+            .text("signing", "domain", "bounces.example.org")
+            .value("milter", "sign.enabled", "true")
+            .value("milter", "read.enabled", "true")
+    };
+    let nixie = Nixie::launch(setup()).unwrap();
+    let sockets = Sockets::new();
+    let _near = Nixie::launch(sockets.listen(setup())).unwrap();
     let (idle, signs) = (postfix(nods(SIGNING, false)), postfix(nixie.milter()));
-    let changes = postfix(nods(SIGNING, true));
+    let (near, changes) = (postfix(sockets.milter()), postfix(nods(SIGNING, true)));
     let subjects = [
         ("no-op milter", &idle),
         ("signing", &signs),
+        ("signing, Unix", &near),
         ("floor of signing", &changes),
     ];
     compare("messages of 50 KB", &subjects, |postfix| send(postfix, LARGE));
@@ -112,6 +126,35 @@ fn signing() {
         .unwrap()
         .unwrap_or_default();
     assert!(signed >= (MESSAGES * CLIENTS) as f64, "only {signed} were signed");
+}
+
+/// Socket files for the hooks, in a directory that Postfix can enter.
+struct Sockets(tempfile::TempDir);
+
+impl Sockets {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self(directory)
+    }
+
+    /// Where a hook is, as Postfix spells it.
+    fn of(&self, hook: &str) -> String {
+        format!("unix:{}", self.0.path().join(hook).display())
+    }
+
+    fn listen(&self, setup: NixieSetup) -> NixieSetup {
+        ["policy", "milter"].into_iter().fold(setup, |setup, hook| {
+            setup.text(hook, "listen", &format!("{}?mode=0666", self.of(hook)))
+        })
+    }
+
+    fn milter(&self) -> Hooks {
+        Hooks {
+            milter: Some(self.of("milter")),
+            ..Hooks::default()
+        }
+    }
 }
 
 fn postfix(hooks: Hooks) -> Postfix {
