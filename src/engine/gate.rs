@@ -157,6 +157,14 @@ impl Gate {
         self.with(&place, now, |way| way.set_lane(lane, now));
     }
 
+    /// Nothing is learned of a lane, whatever was known before; what waits in it stays.
+    pub fn unlearn(&self, key: &LaneKey, now: Timestamp) {
+        let place = self.lanes.read().get(key).cloned();
+        if let Some(place) = place {
+            self.with(&place, now, |way| way.unlearn(now));
+        }
+    }
+
     /// What passed a lane of which nothing was learned yet. Of one that something was learned of since, it tells
     /// nothing new.
     pub fn set_unlimited(&self, key: &LaneKey, lane: Lane, now: Timestamp) {
@@ -216,6 +224,12 @@ impl Gate {
         let place = self.lane_place(&key.provider, &key.egress, now);
         let plan = self.laid.read().plan(&key);
         self.with(&place, now, |way| way.set_plan(plan, now));
+    }
+
+    /// The lanes of which an operator has said something.
+    #[must_use]
+    pub fn ordered(&self) -> Vec<LaneKey> {
+        self.laid.read().orders.keys().cloned().collect()
     }
 
     fn replan(&self, now: Timestamp) {

@@ -129,6 +129,14 @@ impl Way {
         self.renew(now);
     }
 
+    /// Nothing is learned of it any more: it has to prove itself.
+    pub fn unlearn(&mut self, now: Timestamp) {
+        self.lane = None;
+        self.unlimited = None;
+        self.window = FIRST_WINDOW;
+        self.renew(now);
+    }
+
     pub fn set_plan(&mut self, plan: Plan, now: Timestamp) {
         self.plan = plan;
         self.renew(now);
