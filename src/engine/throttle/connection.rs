@@ -1,7 +1,16 @@
 //! How many connections a provider takes at a time.
 //!
-//! A refusal halves the number, which finds a limit in a few steps at the cost of what was under way; one more
-//! is tried after a while, in which each connection must have delivered. Where the one more is refused, the
+//! Who is refused while k others are under way is told that the limit is k at the most: an attempt that has ended is
+//! heard of later than the provider knows of it, never sooner. So the first refusal finds the limit to within what
+//! has just ended, and each one that follows at once (they were under way together) lowers the bound further. Where
+//! nothing was under way that we know of (after a restart, or deaf), a refusal halves the number. A later one never
+//! takes more than half: another node, or a listing that is behind, may have had its part in it.
+//!
+//! A connection that is being closed may still be there when the next one comes. So one refusal among many deliveries
+//! ([`CONNECTION_DELIVERIES`] for each connection) at a number that holds is no reason to lower it: if it does not hold
+//! any more, the next refusal comes at once, and is obeyed.
+//!
+//! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
 //! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
 //! connection until then.
 
@@ -37,11 +46,12 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// A signal about connections, with the hold that its rule names; whether it was obeyed.
-    pub(super) fn refused(&mut self, hold: Option<Duration>, at: Timestamp) -> bool {
+    /// A signal about connections, with the hold that its rule names and the number of other attempts under way;
+    /// whether it was obeyed.
+    pub(super) fn refused(&mut self, hold: Option<Duration>, beside: Option<u32>, at: Timestamp) -> bool {
         match hold {
-            Some(hold) => self.single(later(at, hold.as_secs_f64()), at),
-            None => self.fewer(at),
+            Some(hold) => self.single(later(at, hold.as_secs_f64()), beside, at),
+            None => self.fewer(beside, at),
         }
     }
 
@@ -61,25 +71,39 @@ impl Connections {
     }
 
     /// One connection, until then.
-    fn single(&mut self, until: Timestamp, at: Timestamp) -> bool {
+    fn single(&mut self, until: Timestamp, beside: Option<u32>, at: Timestamp) -> bool {
         self.single_until = Some(self.single_until.map_or(until, |known| known.max(until)));
-        self.fewer(at)
+        self.fewer(beside, at)
     }
 
     /// Too many: fewer; whether that is news.
-    fn fewer(&mut self, at: Timestamp) -> bool {
+    fn fewer(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
+        let most = self.most.unwrap_or(USUAL);
+        let beside = beside.filter(|&beside| (1..most).contains(&beside));
         if self
             .changed
             .is_some_and(|changed| !self.raised && seconds(changed, at) < CONNECTION_INTERVAL)
         {
+            // One of those that were under way together: it is no second cut, but may know better, unless the number
+            // held before one more was tried.
+            let better = beside.filter(|_| self.longest <= PATIENCE.0);
+            self.most = better.or(self.most);
+            return better.is_some();
+        }
+        if !self.raised && self.holds(beside) {
+            self.delivered = 0;
             return false;
         }
-        let most = self.most.unwrap_or(USUAL);
+        let half = (most / 2).max(1);
         if self.raised {
             self.most = Some((most - 1).max(1));
             self.longest = (self.longest * 2.0).clamp(PATIENCE.0, PATIENCE.1);
         } else {
-            self.most = Some((most / 2).max(1));
+            self.most = match (beside, self.most) {
+                (Some(beside), None) => Some(beside),
+                (Some(beside), Some(_)) => Some(beside.max(half)),
+                (None, _) => Some(half),
+            };
             self.longest = PATIENCE.0;
         }
         self.patience = self.longest;
@@ -89,12 +113,19 @@ impl Connections {
         true
     }
 
+    /// Whether the number that was under way has proved itself since it last changed: what was refused then was refused
+    /// by chance.
+    fn holds(&self, beside: Option<u32>) -> bool {
+        let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
+        number.is_some_and(|number| self.delivered >= CONNECTION_DELIVERIES * u64::from(number))
+    }
+
     /// Deliveries: after enough of them, one more may be tried.
     pub(super) fn delivered(&mut self, at: Timestamp, n: u32) {
+        self.delivered = self.delivered.saturating_add(u64::from(n));
         let (Some(most), Some(changed)) = (self.most, self.changed) else {
             return;
         };
-        self.delivered = self.delivered.saturating_add(u64::from(n));
         let held = self.single_until.is_some_and(|until| at < until);
         let used = self.delivered >= CONNECTION_DELIVERIES * u64::from(most);
         if held || !used || seconds(changed, at) < self.patience {
