@@ -11,6 +11,8 @@
 //! Memory: the backlog is bounded ([`Settings::max_backlog`]; what is beyond it is left to Postfix's own
 //! schedule, and counted), and so are the domains without a provider. Nothing here fails: in doubt mail passes.
 
+mod asked;
+mod hear;
 mod lane;
 mod look;
 mod outcome;
@@ -29,12 +31,13 @@ use super::throttle::plan::{Order, WarmUp};
 use super::throttle::{Lane, LaneKey, Plan, later};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::Source;
+use asked::Asked;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use lane::{Arrival, Ears, Way};
 pub(crate) use lane::{FIRST_WINDOW, WIDENING};
 use outcome::{Meaning, meaning};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use place::{Agenda, Place};
 use plan::{Laid, LaneName};
 use siphasher::sip::SipHasher13;
@@ -79,6 +82,8 @@ pub struct Gate {
     settings: RwLock<Arc<Settings>>,
     laid: RwLock<Laid>,
     agenda: Agenda,
+    /// The recipient that was asked about last, where it was put off.
+    asked: Mutex<Option<Asked>>,
     lanes: RwLock<HashMap<LaneKey, Arc<Place>>>,
     strangers: RwLock<HashMap<Box<str>, Arc<Place>>>,
     backlog: AtomicUsize,
@@ -106,6 +111,7 @@ impl Gate {
             settings: RwLock::default(),
             laid: RwLock::default(),
             agenda: Agenda::default(),
+            asked: Mutex::default(),
             lanes: RwLock::default(),
             strangers: RwLock::default(),
             backlog: AtomicUsize::new(0),
@@ -148,6 +154,7 @@ impl Gate {
         Ears {
             releasing: self.releasing.load(Ordering::Relaxed),
             hearing: self.hearing.load(Ordering::Relaxed) && !deaf,
+            stale: self.stale(now),
         }
     }
 
@@ -254,6 +261,7 @@ impl Gate {
         let ears = self.ears(now);
         let mut way = place.way.lock();
         let passing = way.look_up(mark, ears, now);
+        self.asked(mark, passing, now);
         if passing == Passing::Go && self.unheard_since.load(Ordering::Relaxed) == 0 {
             self.unheard_since.store(now.as_second(), Ordering::Relaxed);
         }
@@ -291,6 +299,7 @@ impl Gate {
             .and_then(|name| settings.streams.named(name));
         let arrival = Arrival {
             queue_id,
+            attempt: self.attempt(queue_id, &event.recipient),
             mark: self.mark(&event.recipient),
             stream: named.unwrap_or_else(|| {
                 settings.streams.of(
@@ -305,7 +314,7 @@ impl Gate {
         let full = self.with(&place, now, |way| {
             way.local |= event.relay.as_ref().is_some_and(|relay| relay.is_local());
             match meaning {
-                Meaning::Settled(how) => way.settled(queue_id, arrival.mark, how, now),
+                Meaning::Settled(how) => way.settled(&arrival, how, now),
                 Meaning::Refused(how) => way.refused(arrival, how, now),
                 Meaning::PutOff => way.put_off(arrival, now),
             }
@@ -376,8 +385,11 @@ impl Gate {
             if place.due().is_none_or(|due| due > now) {
                 return None;
             }
-            let release = self.with(&place, now, |way| way.release(ears, now));
-            if let Some(release) = release {
+            let (release, stuck) = self.with(&place, now, |way| {
+                (way.release(ears, now), way.is_stuck(ears, now))
+            });
+            let nudge = || if stuck { self.nudge(now) } else { None };
+            if let Some(release) = release.or_else(nudge) {
                 return Some(release);
             }
             if place.due().is_some_and(|due| due <= now) {

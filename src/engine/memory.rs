@@ -376,6 +376,14 @@ impl Memory {
         self.gate.look_up(address, provider.as_deref(), now)
     }
 
+    /// Hears of attempts before what became of them is committed ([`Gate::hear`]).
+    pub fn hear(&self, records: &mut [Record], now: Timestamp) {
+        for record in records {
+            let provider = self.provider_at(record.event.recipient.domain(), now);
+            self.gate.hear(record, provider.as_deref(), now);
+        }
+    }
+
     /// Hears what became of an attempt, after it was committed.
     pub fn observe(&self, record: &Record, now: Timestamp) {
         let provider = self.provider_at(record.event.recipient.domain(), now);

@@ -8,6 +8,7 @@ use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome};
 use crate::mail::reply::Reply;
 use std::collections::BTreeMap;
 
+mod asked;
 mod long;
 mod story;
 
