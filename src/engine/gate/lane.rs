@@ -14,6 +14,7 @@
 //! window bounds connections, where the provider limits those. It needs ears: where the log is
 //! not read, or the store is down, outcomes are not heard, and the window is not kept.
 
+mod crowd;
 mod shut;
 mod turn;
 
@@ -37,8 +38,6 @@ const WIDEST: f64 = 20_000.0;
 const FORGOTTEN: f64 = 120.0;
 /// What Postfix puts off without asking us is looked at again after so many seconds: it may have asked by then.
 const STUCK_SECONDS: f64 = 0.25;
-/// What was heard and is not kept is no more than what is being kept.
-const MOST_HEARD: usize = 10_000;
 /// A grant is asked for again after so many seconds, whatever it says: connections may be due back.
 const GRANT_SECONDS: f64 = 1.0;
 
@@ -60,6 +59,11 @@ pub(super) struct Way {
     /// Attempts whose outcome was heard and is being kept: those that have landed, and those refused for connections.
     landed: HashSet<Attempt>,
     crowded: HashSet<Attempt>,
+    /// Until when connections of ours linger that we do not know of, in order.
+    lingering: VecDeque<Timestamp>,
+    /// How long a delivery takes, in seconds, and when the next message may go: they are not to end together.
+    took: f64,
+    next_start: Timestamp,
     window: f64,
     /// Whether this is mail that stays on this host: nobody limits it.
     pub local: bool,
@@ -75,6 +79,8 @@ struct Flight {
     passes: u32,
     /// How many of them cost a token.
     paid: u32,
+    /// When the last began.
+    began: Option<Timestamp>,
 }
 
 /// How an attempt ended, as far as the lane's tokens are concerned.
@@ -106,6 +112,9 @@ impl Way {
             departures: VecDeque::new(),
             landed: HashSet::new(),
             crowded: HashSet::new(),
+            lingering: VecDeque::new(),
+            took: 0.0,
+            next_start: now,
             window: FIRST_WINDOW,
             local: false,
             backlog: Backlog::default(),
@@ -180,6 +189,9 @@ impl Way {
             self.departures.pop_front();
             self.land(mark, Landing::Answered);
         }
+        while self.lingering.front().is_some_and(|until| *until <= now) {
+            self.lingering.pop_front();
+        }
     }
 
     /// How many more attempts may be under way; `None` is no bound.
@@ -192,12 +204,8 @@ impl Way {
             .as_ref()
             .is_none_or(|lane| lane.state_at(now) == State::Open);
         let proved = open.then_some(self.window as usize);
-        let connections = match self.grant.permit {
-            Permit::Limited(pace) => pace.concurrency.map(|most| most.max(1) as usize),
-            _ => None,
-        };
-        let most = [proved, connections].into_iter().flatten().min()?;
-        Some(most.saturating_sub(self.under_way.len() + self.ticket_count))
+        let most = [proved, self.connections()].into_iter().flatten().min()?;
+        Some(most.saturating_sub(self.under_way.len() + self.ticket_count + self.lingering.len()))
     }
 
     /// Whether an attempt at this recipient may go now.
@@ -256,6 +264,7 @@ impl Way {
         let flight = self.under_way.entry(mark).or_default();
         flight.passes += 1;
         flight.paid += u32::from(paid);
+        flight.began = Some(now);
         self.departures.push_back((now, mark));
     }
 
@@ -290,32 +299,6 @@ impl Way {
         }
     }
 
-    /// An attempt was delivered, which is not kept yet: its place is free. (What is counted waits until it is kept.)
-    pub fn heard_delivered(&mut self, queue_id: &str, mark: Mark, attempt: Attempt, now: Timestamp) {
-        self.refresh(now);
-        if self.landed.len() >= MOST_HEARD {
-            self.landed.clear();
-        }
-        if self.landed.insert(attempt) {
-            self.ended(queue_id, mark, Landing::Delivered);
-            self.backlog.settle(queue_id, mark);
-        }
-    }
-
-    /// An attempt was refused because there were too many, which is not kept yet: how many others are under way.
-    pub fn heard_crowded(&mut self, mark: Mark, attempt: Attempt, now: Timestamp) -> Option<u32> {
-        self.refresh(now);
-        if self.crowded.len() >= MOST_HEARD {
-            self.crowded.clear();
-        }
-        if self.under_way.contains_key(&mark) {
-            self.crowded.insert(attempt);
-        }
-        let passes: u32 = self.under_way.values().map(|flight| flight.passes).sum();
-        let refused = u32::try_from(self.crowded.len()).unwrap_or(u32::MAX);
-        Some(passes.saturating_sub(refused)).filter(|&beside| beside > 0)
-    }
-
     /// The outcome of an attempt, after which the recipient waits for nothing more here.
     pub fn settled(&mut self, arrival: &Arrival<'_>, how: Landing, now: Timestamp) {
         self.refresh(now);
@@ -331,8 +314,11 @@ impl Way {
     /// The provider put it off: it waits for its next turn.
     pub fn refused(&mut self, arrival: Arrival<'_>, how: Landing, now: Timestamp) {
         self.refresh(now);
-        self.crowded.remove(&arrival.attempt);
+        let crowded = self.crowded.remove(&arrival.attempt);
         self.ended(arrival.queue_id, arrival.mark, how);
+        if crowded {
+            self.linger(now);
+        }
         self.window = FIRST_WINDOW;
         if self.backlog.has(arrival.queue_id, arrival.mark) {
             self.backlog.come_back(arrival.queue_id, arrival.mark, None);

@@ -1,14 +1,14 @@
 //! How many connections a provider takes at a time.
 //!
 //! Who is refused while k others are under way is told that the limit is k at the most: an attempt that has ended is
-//! heard of later than the provider knows of it, never sooner. So the first refusal finds the limit to within what
-//! has just ended, and each one that follows at once (they were under way together) lowers the bound further. Where
-//! nothing was under way that we know of (after a restart, or deaf), a refusal halves the number. A later one never
-//! takes more than half: another node, or a listing that is behind, may have had its part in it.
+//! heard of later than the provider knows of it. So the first refusal finds the limit to within what has just ended.
+//! Where nothing was under way that we know of (after a restart, or deaf), a refusal halves the number. A later one never
+//! takes more than half: another node may have had its part in it.
 //!
-//! A connection that is being closed may still be there when the next one comes. So one refusal among many deliveries
-//! ([`CONNECTION_DELIVERIES`] for each connection) at a number that holds is no reason to lower it: if it does not hold
-//! any more, the next refusal comes at once, and is obeyed.
+//! A connection may be there although its attempt has ended: it is being closed, or left open for more mail
+//! (`gate/lane/crowd.rs`). So refusals at a number at which each connection has delivered ([`PROVED_DELIVERIES`]) are no
+//! reason to lower it, as far as they come together: if it does not hold any more, the next come soon, and are
+//! obeyed.
 //!
 //! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
 //! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
@@ -28,6 +28,8 @@ const PATIENCE: (f64, f64) = (20.0, 640.0);
 const CALM: f64 = 24.0 * 3600.0;
 /// Two signals about connections within so many seconds are one.
 const CONNECTION_INTERVAL: f64 = 2.0;
+/// A number holds at which so many were delivered for each connection.
+const PROVED_DELIVERIES: u64 = 2;
 /// So many deliveries for each connection before another is tried.
 const CONNECTION_DELIVERIES: u64 = 10;
 
@@ -40,6 +42,8 @@ pub struct Connections {
     changed: Option<Timestamp>,
     /// Whether the last change was one more.
     raised: bool,
+    /// When refusals were last put down to chance.
+    forgiven: Option<Timestamp>,
     delivered: u64,
     patience: f64,
     longest: f64,
@@ -84,14 +88,9 @@ impl Connections {
             .changed
             .is_some_and(|changed| !self.raised && seconds(changed, at) < CONNECTION_INTERVAL)
         {
-            // One of those that were under way together: it is no second cut, but may know better, unless the number
-            // held before one more was tried.
-            let better = beside.filter(|_| self.longest <= PATIENCE.0);
-            self.most = better.or(self.most);
-            return better.is_some();
+            return false;
         }
-        if !self.raised && self.holds(beside) {
-            self.delivered = 0;
+        if !self.raised && self.holds(beside, at) {
             return false;
         }
         let half = (most / 2).max(1);
@@ -114,10 +113,21 @@ impl Connections {
     }
 
     /// Whether the number that was under way has proved itself since it last changed: what was refused then was refused
-    /// by chance.
-    fn holds(&self, beside: Option<u32>) -> bool {
+    /// by chance, with all that was refused together with it.
+    fn holds(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
+        if self
+            .forgiven
+            .is_some_and(|first| seconds(first, at) < CONNECTION_INTERVAL)
+        {
+            return true;
+        }
         let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
-        number.is_some_and(|number| self.delivered >= CONNECTION_DELIVERIES * u64::from(number))
+        let holds = number.is_some_and(|number| self.delivered >= PROVED_DELIVERIES * u64::from(number));
+        if holds {
+            self.forgiven = Some(at);
+            self.delivered = 0;
+        }
+        holds
     }
 
     /// Deliveries: after enough of them, one more may be tried.

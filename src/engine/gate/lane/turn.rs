@@ -54,6 +54,9 @@ impl Way {
     /// Takes the tokens for the message whose turn it is and makes tickets of them, if there are enough.
     pub fn release(&mut self, ears: Ears, now: Timestamp) -> Option<Release> {
         self.advance(now);
+        if now < self.next_start {
+            return None;
+        }
         let (stream, head) = self.askable(ears, now)?;
         let own = self.own.get_mut(&stream).map(|bucket| {
             let _ = bucket.next(now);
@@ -80,6 +83,7 @@ impl Way {
             }
         }
         self.fair.took(&stream);
+        self.next_start = later(now, self.spacing());
         Some(Release {
             lane: self.key.clone(),
             queue_id,
@@ -133,10 +137,17 @@ impl Way {
         let tokens = if wanted == 0 {
             // An outcome makes room, or else being forgotten.
             let first = self.departures.front().map(|(at, _)| later(*at, FORGOTTEN));
+            let first = [first, self.lingering.front().copied()]
+                .into_iter()
+                .flatten()
+                .min();
             first.unwrap_or_else(|| later(now, GRANT_SECONDS))
         } else {
             self.tokens_due(wanted, now)
         };
-        tokens.min(again.max(later(now, 0.001))).max(stuck).min(alarm)
+        tokens
+            .min(again.max(later(now, 0.001)))
+            .max(stuck.max(self.next_start))
+            .min(alarm)
     }
 }

@@ -191,3 +191,72 @@ fn a_refusal_for_connections_learns_how_many_others_there_were() {
     assert_eq!(beside(4).0, Some(3));
     assert_eq!(beside(9).0, Some(3), "of which we knew nothing");
 }
+
+fn crowded(gate: &Gate, queue_id: &str, name: &str, now: Timestamp) {
+    let text = "421 too many connections";
+    let mut record = record(queue_id, name, Outcome::Deferred, Cause::RateLimited, text, now);
+    record.verdict.throttle = Some(crate::engine::throttle::Kind::Concurrency);
+    gate.hear(&mut record, Some("google"), now);
+    gate.observe(&record, Some("google"), now);
+}
+
+#[test]
+fn who_is_refused_though_there_is_room_waits_for_what_lingers() {
+    let gate = connections(2);
+    assert!(passes(&gate, "a", at(0.0)));
+    assert!(passes(&gate, "b", at(0.0)));
+    crowded(&gate, "QB", "b", at(0.1));
+    assert!(
+        released(&gate, at(0.2)).is_empty(),
+        "one under way, one that we do not know of"
+    );
+    assert!(released(&gate, at(2.2)).is_empty());
+    assert_eq!(released(&gate, at(2.4)), ["QB"]);
+    // One more than there may be explains itself.
+    let gate = connections(3);
+    for name in ["a", "b", "c"] {
+        assert!(passes(&gate, name, at(0.0)));
+    }
+    let fewer = Steer::Cap {
+        per_second: None,
+        concurrency: Some(2),
+    };
+    order(&gate, Some(fewer), at(0.1));
+    crowded(&gate, "QC", "c", at(0.1));
+    delivered(&gate, "QA", "a", at(1.0));
+    assert_eq!(released(&gate, at(1.0)), ["QC"]);
+}
+
+#[test]
+fn messages_of_a_lane_of_few_connections_do_not_start_together() {
+    let gate = connections(4);
+    let mut now = 0.0;
+    for round in 0..30 {
+        for n in 0..4 {
+            assert!(passes(&gate, &format!("a{n}"), at(now)), "{round}");
+        }
+        now += 1.0;
+        for n in 0..4 {
+            let mut ended = record(
+                "Q",
+                &format!("a{n}"),
+                Outcome::Delivered,
+                Cause::Delivered,
+                "",
+                at(now),
+            );
+            ended.event.queue_id = Some(format!("Q{n}x{round}"));
+            gate.hear(&mut ended, Some("google"), at(now));
+            gate.observe(&ended, Some("google"), at(now));
+        }
+    }
+    for n in 0..4 {
+        put_off(&gate, &format!("Q{n}"), &format!("b{n}"), at(now));
+    }
+    let mut starts = Vec::new();
+    for step in 0..30 {
+        let moment = now + f64::from(step) * 0.01;
+        starts.extend(released(&gate, at(moment)).iter().map(|_| step));
+    }
+    assert_eq!(starts, [0, 5, 10, 15]);
+}
