@@ -7,8 +7,8 @@
 //!
 //! A connection may be there although its attempt has ended: it is being closed, or left open for more mail
 //! (`gate/lane/crowd.rs`). So refusals at a number at which each connection has delivered ([`PROVED_DELIVERIES`]) are no
-//! reason to lower it, as far as they come together: if it does not hold any more, the next come soon, and are
-//! obeyed.
+//! reason to lower it, as far as they come together, and once; from then on only where they are rare ([`RARE_DELIVERIES`]):
+//! at a number that is one too many they come with every few deliveries.
 //!
 //! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
 //! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
@@ -30,6 +30,8 @@ const CALM: f64 = 24.0 * 3600.0;
 const CONNECTION_INTERVAL: f64 = 2.0;
 /// A number holds at which so many were delivered for each connection.
 const PROVED_DELIVERIES: u64 = 2;
+/// Refusals are rare where so many were delivered for each connection in between.
+const RARE_DELIVERIES: u64 = 6;
 /// So many deliveries for each connection before another is tried.
 const CONNECTION_DELIVERIES: u64 = 10;
 
@@ -122,7 +124,13 @@ impl Connections {
             return true;
         }
         let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
-        let holds = number.is_some_and(|number| self.delivered >= PROVED_DELIVERIES * u64::from(number));
+        let is_first = self.most.is_some() && self.forgiven.is_none_or(|at| Some(at) < self.changed);
+        let each = if is_first {
+            PROVED_DELIVERIES
+        } else {
+            RARE_DELIVERIES
+        };
+        let holds = number.is_some_and(|number| self.delivered >= each * u64::from(number));
         if holds {
             self.forgiven = Some(at);
             self.delivered = 0;

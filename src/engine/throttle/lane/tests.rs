@@ -165,7 +165,8 @@ fn a_refusal_with_others_under_way_bounds_the_connections() {
     hand.busy(32.0, 45.0, 5.0);
     assert_eq!(refused(&mut hand, Some(4), 46.0), Some(5));
     assert_eq!(refused(&mut hand, Some(4), 46.1), Some(5));
-    assert_eq!(refused(&mut hand, Some(4), 49.0), Some(4));
+    hand.busy(47.0, 50.0, 5.0);
+    assert_eq!(refused(&mut hand, Some(4), 51.0), Some(4));
 }
 
 #[test]
