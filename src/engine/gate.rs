@@ -26,8 +26,6 @@ pub use outcome::{OURS, is_ours, waits};
 
 use super::backlog::Mark;
 use super::decide::Record;
-use super::provider::Documented;
-use super::throttle::plan::{Order, WarmUp};
 use super::throttle::{Lane, LaneKey, Plan, later};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::Source;
@@ -208,48 +206,6 @@ impl Gate {
         drop(lanes);
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
-    }
-
-    /// What the providers document.
-    pub fn set_documented(&self, all: impl IntoIterator<Item = (String, Documented)>, now: Timestamp) {
-        self.laid.write().documented = all.into_iter().collect();
-        self.replan(now);
-    }
-
-    /// The warm-ups there are; those given before are over.
-    pub fn set_warm_ups(&self, all: impl IntoIterator<Item = (LaneKey, WarmUp)>, now: Timestamp) {
-        self.laid.write().warm_ups = all.into_iter().collect();
-        self.replan(now);
-    }
-
-    /// What an operator says of a lane; `None` takes it back.
-    pub fn set_order(&self, key: LaneKey, order: Option<Order>, now: Timestamp) {
-        match order {
-            Some(order) => drop(self.laid.write().orders.insert(key.clone(), order)),
-            None => drop(self.laid.write().orders.remove(&key)),
-        }
-        let place = self.lane_place(&key.provider, &key.egress, now);
-        let plan = self.laid.read().plan(&key);
-        self.with(&place, now, |way| way.set_plan(plan, now));
-    }
-
-    /// The lanes of which an operator has said something.
-    #[must_use]
-    pub fn ordered(&self) -> Vec<LaneKey> {
-        self.laid.read().orders.keys().cloned().collect()
-    }
-
-    fn replan(&self, now: Timestamp) {
-        let lanes: Vec<_> = self
-            .lanes
-            .read()
-            .iter()
-            .map(|(k, p)| (k.clone(), Arc::clone(p)))
-            .collect();
-        for (key, place) in lanes {
-            let plan = self.laid.read().plan(&key);
-            self.with(&place, now, |way| way.set_plan(plan, now));
-        }
     }
 
     /// Why an attempt at this recipient has to wait; `None`, and it may go. `provider` is who handles its

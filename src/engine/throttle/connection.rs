@@ -7,8 +7,8 @@
 //!
 //! A connection may be there although its attempt has ended: it is being closed, or left open for more mail
 //! (`gate/lane/crowd.rs`). So refusals at a number at which each connection has delivered ([`PROVED_DELIVERIES`]) are no
-//! reason to lower it, as far as they come together, and once; from then on only where they are rare ([`RARE_DELIVERIES`]):
-//! at a number that is one too many they come with every few deliveries.
+//! reason to lower it, as far as they come together and are rare: two in a row, and from then on one in a hundred
+//! deliveries ([`MENDS`]). At a number that is one too many they come with every few deliveries.
 //!
 //! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
 //! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
@@ -30,6 +30,9 @@ const CALM: f64 = 24.0 * 3600.0;
 const CONNECTION_INTERVAL: f64 = 2.0;
 /// A number holds at which so many were delivered for each connection.
 const PROVED_DELIVERIES: u64 = 2;
+/// So many refusals may be put down to chance in a row; each delivery makes up for this part of one.
+const MOST_PASSED_OVER: f64 = 2.0;
+const MENDS: f64 = 0.01;
 /// Refusals are rare where so many were delivered for each connection in between.
 const RARE_DELIVERIES: u64 = 6;
 /// So many deliveries for each connection before another is tried.
@@ -46,6 +49,8 @@ pub struct Connections {
     raised: bool,
     /// When refusals were last put down to chance.
     forgiven: Option<Timestamp>,
+    /// How many of them there were, as far as deliveries have not made up for them.
+    passed_over: f64,
     delivered: u64,
     patience: f64,
     longest: f64,
@@ -130,8 +135,10 @@ impl Connections {
         } else {
             RARE_DELIVERIES
         };
-        let holds = number.is_some_and(|number| self.delivered >= each * u64::from(number));
+        let proved = number.is_some_and(|number| self.delivered >= each * u64::from(number));
+        let holds = proved && self.passed_over + 1.0 <= MOST_PASSED_OVER;
         if holds {
+            self.passed_over += 1.0;
             self.forgiven = Some(at);
             self.delivered = 0;
         }
@@ -141,6 +148,7 @@ impl Connections {
     /// Deliveries: after enough of them, one more may be tried.
     pub(super) fn delivered(&mut self, at: Timestamp, n: u32) {
         self.delivered = self.delivered.saturating_add(u64::from(n));
+        self.passed_over = (self.passed_over - MENDS * f64::from(n)).max(0.0);
         let (Some(most), Some(changed)) = (self.most, self.changed) else {
             return;
         };
