@@ -129,7 +129,8 @@ impl Connections {
             return true;
         }
         let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
-        let is_first = self.most.is_some() && self.forgiven.is_none_or(|at| Some(at) < self.changed);
+        let before = |last: Timestamp| self.changed.is_some_and(|changed| last < changed);
+        let is_first = self.forgiven.is_none_or(before);
         let each = if is_first {
             PROVED_DELIVERIES
         } else {
