@@ -165,7 +165,9 @@ pub fn lanes(providers: &Providers) -> String {
             continue;
         };
         let connections = provider.limits.connections.unwrap_or(SOME_PROCESSES);
-        text.push_str(&format!("{name:<22} unix  -  -  y  -  {connections:<4} smtp\n"));
+        text.push_str(&format!(
+            "{name:<22} unix  -  -  y  -  {connections:<4} smtp\n    -o syslog_name=postfix/$service_name\n"
+        ));
         if let Some(messages) = provider.limits.messages_per_connection {
             text.push_str(&format!(
                 "    -o smtp_connection_cache_on_demand=yes\n    -o smtp_connection_reuse_count_limit={messages}\n"
@@ -360,9 +362,9 @@ mod tests {
     fn a_transport_holds_to_what_its_provider_documents() {
         let text = lanes(&providers());
         for part in [
-            "\nnixie-google           unix  -  -  y  -  5    smtp\n    -o smtp_connection_cache_on_demand=yes\n    \
-             -o smtp_connection_reuse_count_limit=50\n",
-            "\nnixie-yahoo_jp         unix  -  -  y  -  2    smtp\n",
+            "\nnixie-google           unix  -  -  y  -  5    smtp\n    -o syslog_name=postfix/$service_name\n    \
+             -o smtp_connection_cache_on_demand=yes\n    -o smtp_connection_reuse_count_limit=50\n",
+            "\nnixie-yahoo_jp         unix  -  -  y  -  2    smtp\n    -o syslog_name=postfix/$service_name\n",
             "\nnixie-google_destination_concurrency_limit = 5\n",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");

@@ -299,6 +299,9 @@ fn find(memory: &Memory, text: &str, asking: Asking<'_>, settings: &Settings, no
         };
     }
     if let Some(finding) = suppressed(memory, &address, asking, settings, now) {
+        if matches!(asking, Asking::Attempt) {
+            memory.gate().asked_otherwise();
+        }
         return finding;
     }
     let (domain, egress) = (address.domain(), settings.egress.as_str());

@@ -31,9 +31,12 @@ pub type Stream = u16;
 const TICKET_SECONDS: f64 = 4.0;
 /// How long the outcome of an attempt that began is waited for, in seconds.
 const OUTCOME_SECONDS: f64 = 900.0;
-/// How long a message that came back without an attempt rests, in seconds; doubled each time. (Postfix
-/// remembers our last answer for up to 30 s where nothing else was asked in between.)
+/// How long a message that came back without an attempt rests, in seconds; doubled each time. (Postfix remembers our
+/// last answer for up to 30 s where nothing else was asked in between. `gate/asked.rs` minds that, but does not know
+/// what was asked before a restart.)
 const REST_SECONDS: f64 = 1.0;
+/// So many messages at the head of a line may be passed over.
+const PASSED_OVER: usize = 8;
 
 /// The waiting messages of one lane.
 #[derive(Debug, Default)]
@@ -229,25 +232,42 @@ impl Backlog {
         self.ready.keys()
     }
 
-    /// The message whose turn it is in a stream.
+    /// The message whose turn it is in a stream; those (of the first few) are passed over that wait for this recipient
+    /// only.
     #[must_use]
-    pub fn head(&self, stream: Stream) -> Option<Head> {
-        let (_, id) = self.ready.get(&stream)?.first_key_value()?;
+    pub fn head(&self, stream: Stream, but: Option<Mark>) -> Option<Head> {
+        let mut line = self.ready.get(&stream)?.values().take(PASSED_OVER);
+        let (id, message) = line.find_map(|id| {
+            let message = self.messages.get(id)?;
+            but.is_none_or(|mark| !message.is_only_for(mark))
+                .then_some((id, message))
+        })?;
         Some(Head {
             queue_id: Arc::clone(id),
-            recipients: self.messages.get(id)?.recipients.len(),
+            recipients: message.recipients.len(),
         })
     }
 
-    /// Hands over the message whose turn it is, with tickets for up to so many of its recipients: which.
-    pub fn release(
-        &mut self,
-        stream: Stream,
-        tickets: usize,
-        now: Timestamp,
-    ) -> Option<(Arc<str>, Vec<Mark>)> {
-        let id = self.head(stream)?.queue_id;
-        let message = self.messages.get_mut(&id)?;
+    /// Any message in line that waits for somebody else than this recipient.
+    #[must_use]
+    pub fn any_but(&self, mark: Mark) -> Option<Arc<str>> {
+        let mut streams = self.ready.keys();
+        let head = streams.find_map(|&stream| self.head(stream, Some(mark)))?;
+        Some(head.queue_id)
+    }
+
+    /// Hands over a message that is in line, with tickets for up to so many of its recipients: which.
+    pub fn release(&mut self, queue_id: &str, tickets: usize, now: Timestamp) -> Vec<Mark> {
+        let Some((id, message)) = self.messages.get_key_value(queue_id) else {
+            return Vec::new();
+        };
+        if message.place != Place::Ready {
+            return Vec::new();
+        }
+        let (id, stream) = (Arc::clone(id), message.stream);
+        let Some(message) = self.messages.get_mut(&id) else {
+            return Vec::new();
+        };
         let patience = TICKET_SECONDS * 2f64.powi(message.fruitless.min(4) as i32);
         let deadline = later(now, patience);
         let age = message.age;
@@ -261,8 +281,8 @@ impl Backlog {
             })
             .collect();
         self.leave_line(stream, age);
-        self.out.insert((deadline, Arc::clone(&id)));
-        Some((id, marks))
+        self.out.insert((deadline, id));
+        marks
     }
 
     /// The message never reached Postfix: it waits again as if it had not been handed over. Gives the
@@ -433,6 +453,10 @@ impl Message {
         self.recipients
             .iter()
             .position(|waiting| waiting.mark == recipient)
+    }
+
+    fn is_only_for(&self, mark: Mark) -> bool {
+        self.recipients.iter().all(|waiting| waiting.mark == mark)
     }
 
     fn ticketed(&self) -> Vec<Mark> {

@@ -52,6 +52,9 @@ pub struct Record {
     /// Whether the lane is counted although nothing limits it: it has a warm-up, of which each day's share is known
     /// only by what was sent.
     pub counts: bool,
+    /// Of a refusal for the number of connections: how many other attempts of its lane were under way, where that is
+    /// known ([`crate::engine::gate::Gate::hear`]).
+    pub beside: Option<u32>,
 }
 
 /// What the store knows about a batch of records; the vectors go by the records' positions.
@@ -243,6 +246,7 @@ impl Record {
             provider,
             stream: None,
             counts: false,
+            beside: None,
         }
     }
 }

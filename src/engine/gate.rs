@@ -11,6 +11,8 @@
 //! Memory: the backlog is bounded ([`Settings::max_backlog`]; what is beyond it is left to Postfix's own
 //! schedule, and counted), and so are the domains without a provider. Nothing here fails: in doubt mail passes.
 
+mod asked;
+mod hear;
 mod lane;
 mod look;
 mod outcome;
@@ -24,17 +26,16 @@ pub use outcome::{OURS, is_ours, waits};
 
 use super::backlog::Mark;
 use super::decide::Record;
-use super::provider::Documented;
-use super::throttle::plan::{Order, WarmUp};
 use super::throttle::{Lane, LaneKey, Plan, later};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::Source;
+use asked::Asked;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 use lane::{Arrival, Ears, Way};
 pub(crate) use lane::{FIRST_WINDOW, WIDENING};
 use outcome::{Meaning, meaning};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use place::{Agenda, Place};
 use plan::{Laid, LaneName};
 use siphasher::sip::SipHasher13;
@@ -79,6 +80,8 @@ pub struct Gate {
     settings: RwLock<Arc<Settings>>,
     laid: RwLock<Laid>,
     agenda: Agenda,
+    /// The recipient that was asked about last, where it was put off.
+    asked: Mutex<Option<Asked>>,
     lanes: RwLock<HashMap<LaneKey, Arc<Place>>>,
     strangers: RwLock<HashMap<Box<str>, Arc<Place>>>,
     backlog: AtomicUsize,
@@ -106,6 +109,7 @@ impl Gate {
             settings: RwLock::default(),
             laid: RwLock::default(),
             agenda: Agenda::default(),
+            asked: Mutex::default(),
             lanes: RwLock::default(),
             strangers: RwLock::default(),
             backlog: AtomicUsize::new(0),
@@ -148,6 +152,7 @@ impl Gate {
         Ears {
             releasing: self.releasing.load(Ordering::Relaxed),
             hearing: self.hearing.load(Ordering::Relaxed) && !deaf,
+            stale: self.stale(now),
         }
     }
 
@@ -155,6 +160,14 @@ impl Gate {
     pub fn set_lane(&self, key: LaneKey, lane: Lane, now: Timestamp) {
         let place = self.lane_place(&key.provider, &key.egress, now);
         self.with(&place, now, |way| way.set_lane(lane, now));
+    }
+
+    /// Nothing is learned of a lane, whatever was known before; what waits in it stays.
+    pub fn unlearn(&self, key: &LaneKey, now: Timestamp) {
+        let place = self.lanes.read().get(key).cloned();
+        if let Some(place) = place {
+            self.with(&place, now, |way| way.unlearn(now));
+        }
     }
 
     /// What passed a lane of which nothing was learned yet. Of one that something was learned of since, it tells
@@ -195,42 +208,6 @@ impl Gate {
         all
     }
 
-    /// What the providers document.
-    pub fn set_documented(&self, all: impl IntoIterator<Item = (String, Documented)>, now: Timestamp) {
-        self.laid.write().documented = all.into_iter().collect();
-        self.replan(now);
-    }
-
-    /// The warm-ups there are; those given before are over.
-    pub fn set_warm_ups(&self, all: impl IntoIterator<Item = (LaneKey, WarmUp)>, now: Timestamp) {
-        self.laid.write().warm_ups = all.into_iter().collect();
-        self.replan(now);
-    }
-
-    /// What an operator says of a lane; `None` takes it back.
-    pub fn set_order(&self, key: LaneKey, order: Option<Order>, now: Timestamp) {
-        match order {
-            Some(order) => drop(self.laid.write().orders.insert(key.clone(), order)),
-            None => drop(self.laid.write().orders.remove(&key)),
-        }
-        let place = self.lane_place(&key.provider, &key.egress, now);
-        let plan = self.laid.read().plan(&key);
-        self.with(&place, now, |way| way.set_plan(plan, now));
-    }
-
-    fn replan(&self, now: Timestamp) {
-        let lanes: Vec<_> = self
-            .lanes
-            .read()
-            .iter()
-            .map(|(k, p)| (k.clone(), Arc::clone(p)))
-            .collect();
-        for (key, place) in lanes {
-            let plan = self.laid.read().plan(&key);
-            self.with(&place, now, |way| way.set_plan(plan, now));
-        }
-    }
-
     /// Why an attempt at this recipient has to wait; `None`, and it may go. `provider` is who handles its
     /// domain, where that is known.
     pub fn look_up(&self, address: &Address, provider: Option<&str>, now: Timestamp) -> Option<Hold> {
@@ -240,6 +217,7 @@ impl Gate {
         let ears = self.ears(now);
         let mut way = place.way.lock();
         let passing = way.look_up(mark, ears, now);
+        self.asked(mark, passing, now);
         if passing == Passing::Go && self.unheard_since.load(Ordering::Relaxed) == 0 {
             self.unheard_since.store(now.as_second(), Ordering::Relaxed);
         }
@@ -277,6 +255,7 @@ impl Gate {
             .and_then(|name| settings.streams.named(name));
         let arrival = Arrival {
             queue_id,
+            attempt: self.attempt(queue_id, &event.recipient),
             mark: self.mark(&event.recipient),
             stream: named.unwrap_or_else(|| {
                 settings.streams.of(
@@ -291,7 +270,7 @@ impl Gate {
         let full = self.with(&place, now, |way| {
             way.local |= event.relay.as_ref().is_some_and(|relay| relay.is_local());
             match meaning {
-                Meaning::Settled(how) => way.settled(queue_id, arrival.mark, how, now),
+                Meaning::Settled(how) => way.settled(&arrival, how, now),
                 Meaning::Refused(how) => way.refused(arrival, how, now),
                 Meaning::PutOff => way.put_off(arrival, now),
             }
@@ -362,8 +341,11 @@ impl Gate {
             if place.due().is_none_or(|due| due > now) {
                 return None;
             }
-            let release = self.with(&place, now, |way| way.release(ears, now));
-            if let Some(release) = release {
+            let (release, stuck) = self.with(&place, now, |way| {
+                (way.release(ears, now), way.is_stuck(ears, now))
+            });
+            let nudge = || if stuck { self.nudge(now) } else { None };
+            if let Some(release) = release.or_else(nudge) {
                 return Some(release);
             }
             if place.due().is_some_and(|due| due <= now) {

@@ -88,6 +88,20 @@ struct Domains {
     names: HashSet<Arc<str>>,
 }
 
+impl Domains {
+    fn insert(&mut self, domain: &str, provider: &str) {
+        let name = match self.names.get(provider) {
+            Some(name) => Arc::clone(name),
+            None => {
+                let name: Arc<str> = provider.into();
+                self.names.insert(Arc::clone(&name));
+                name
+            }
+        };
+        self.provider.insert(domain.into(), name);
+    }
+}
+
 impl Default for Memory {
     fn default() -> Self {
         Self::new()
@@ -221,19 +235,20 @@ impl Memory {
 
     /// The domain's mail is handled by this provider. The domain is in its canonical form.
     pub fn set_provider(&self, domain: &str, provider: &str, now: Timestamp) {
-        {
-            let mut domains = self.domains.write();
-            let name = match domains.names.get(provider) {
-                Some(name) => Arc::clone(name),
-                None => {
-                    let name: Arc<str> = provider.into();
-                    domains.names.insert(Arc::clone(&name));
-                    name
-                }
-            };
-            domains.provider.insert(domain.into(), name);
-        }
+        self.domains.write().insert(domain, provider);
         self.gate.adopt(domain, provider, now);
+    }
+
+    /// These are all the domains of which a provider is stored: what is known of others was taken back.
+    pub fn set_providers(&self, all: &[(String, String)], now: Timestamp) {
+        let mut fresh = Domains::default();
+        for (domain, provider) in all {
+            fresh.insert(domain, provider);
+        }
+        *self.domains.write() = fresh;
+        for (domain, provider) in all {
+            self.gate.adopt(domain, provider, now);
+        }
     }
 
     /// Who handles the domain's mail, as far as answers have shown.
@@ -301,6 +316,22 @@ impl Memory {
         }
     }
 
+    /// These were all the lanes that were stored when the change feed was at `sequence`: what was learned of others
+    /// was taken back, unless it came later.
+    pub fn learn_lanes(&self, all: Vec<(LaneKey, Lane)>, sequence: i64, now: Timestamp) {
+        let stored: HashSet<LaneKey> = all.iter().map(|(key, _)| key.clone()).collect();
+        for (key, lane) in all {
+            self.learn_lane(key, lane, sequence, now);
+        }
+        let heights = self.heights.lock();
+        for (key, _) in self.gate.lanes() {
+            let later = heights.get(&key).is_some_and(|height| *height > sequence);
+            if !later && !stored.contains(&key) {
+                self.gate.unlearn(&key, now);
+            }
+        }
+    }
+
     /// The change feed is another one: its numbers say nothing about what is known of lanes.
     pub fn forget_heights(&self) {
         self.heights.lock().clear();
@@ -343,6 +374,14 @@ impl Memory {
     pub fn attempt(&self, address: &Address, now: Timestamp) -> Option<Hold> {
         let provider = self.provider_at(address.domain(), now);
         self.gate.look_up(address, provider.as_deref(), now)
+    }
+
+    /// Hears of attempts before what became of them is committed ([`Gate::hear`]).
+    pub fn hear(&self, records: &mut [Record], now: Timestamp) {
+        for record in records {
+            let provider = self.provider_at(record.event.recipient.domain(), now);
+            self.gate.hear(record, provider.as_deref(), now);
+        }
     }
 
     /// Hears what became of an attempt, after it was committed.
@@ -420,5 +459,31 @@ mod tests {
         assert_eq!(memory.lane(&lane), Some(held));
         memory.learn_lane(lane.clone(), Lane::open(at(1)), 8, at(1));
         assert_eq!(memory.lane(&lane), Some(Lane::open(at(1))));
+    }
+
+    #[test]
+    fn what_is_not_stored_any_more_is_not_known_any_more() {
+        let memory = Memory::new();
+        let lane = |provider: &str| LaneKey {
+            provider: provider.into(),
+            egress: "default".into(),
+        };
+        let held = Lane::held(Signal::default(), at(60), at(0));
+        for (provider, sequence) in [("google", 7), ("yahoo", 7), ("outlook", 9)] {
+            memory.learn_lane(lane(provider), held.clone(), sequence, at(0));
+            memory.set_provider(&format!("{provider}.test"), provider, at(0));
+        }
+        // Everything is read anew, as of change 8.
+        memory.learn_lanes(vec![(lane("google"), held.clone())], 8, at(1));
+        memory.set_providers(&[("google.test".into(), "google".into())], at(1));
+        assert_eq!(memory.lane(&lane("google")), Some(held.clone()));
+        assert_eq!(memory.lane(&lane("yahoo")), None, "taken back");
+        assert_eq!(
+            memory.attempt(&Address::parse("a@yahoo.test").unwrap(), at(1)),
+            None
+        );
+        assert_eq!(memory.lane(&lane("outlook")), Some(held), "committed meanwhile");
+        assert_eq!(memory.provider_of("google.test").as_deref(), Some("google"));
+        assert_eq!(memory.provider_of("yahoo.test"), None);
     }
 }

@@ -137,15 +137,13 @@ async fn load(store: &Store, memory: &Memory, migrated: &watch::Sender<bool>) ->
     let begun = clock::monotonic();
     let feed = store.feed().await?;
     load_suppressions(store, memory, feed.sequence).await?;
-    for (domain, provider) in store.domains().await? {
-        memory.set_provider(&domain, &provider, clock::now());
-    }
+    // What is committed from here on is told by the feed as well, whatever this takes back.
+    memory.set_providers(&store.domains().await?, clock::now());
     // States of another feed, or of a later one that was lost, have no say in this one.
     memory.forget_heights();
-    for (key, lane) in store.lanes().await? {
-        memory.learn_lane(key, lane, feed.sequence, clock::now());
-    }
-    read_orders(store, memory, &BTreeSet::new()).await?;
+    memory.learn_lanes(store.lanes().await?, feed.sequence, clock::now());
+    let ordered = memory.gate().ordered().into_iter().collect();
+    read_orders(store, memory, &ordered).await?;
     memory.set_loaded();
     let took = clock::monotonic().saturating_duration_since(begun);
     info!(suppressions = memory.size().suppressions, ?took, "memory loaded");

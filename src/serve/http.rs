@@ -12,6 +12,7 @@ use super::lmtp::LmtpCounters;
 use super::log::LogCounters;
 use super::milter::MilterCounters;
 use super::release::ReleaseCounters;
+use super::resolve::ResolveCounters;
 use super::seat::{Seat, Seats};
 use crate::clock;
 use crate::engine::gate::Gate;
@@ -57,6 +58,8 @@ pub struct View {
     pub alerts: Arc<AlertCounters>,
     /// The releaser's counters.
     pub release: Arc<ReleaseCounters>,
+    /// The counters of MX look-ups.
+    pub resolve: Arc<ResolveCounters>,
     /// The LMTP intake's counters.
     pub lmtp: Arc<LmtpCounters>,
     /// The milter's counters.
@@ -166,6 +169,14 @@ fn gates(registry: &mut Registry, gate: &Gate) {
     );
 }
 
+/// What was asked about domains before any of their servers had answered.
+fn look_ups(registry: &mut Registry, resolve: &ResolveCounters) {
+    let answered = "MX look-ups that were answered, with or without exchangers";
+    counter(registry, "mx_lookups", answered, &resolve.answered);
+    let failed = "MX look-ups that were not answered";
+    counter(registry, "mx_lookup_failures", failed, &resolve.failed);
+}
+
 /// What deliveries and the incident guard put right, and whether anybody could be told.
 fn incidents(registry: &mut Registry, keeper: &KeeperCounters, alerts: &AlertCounters) {
     let lifted = "Suppressions lifted by deliveries, or because nothing confirmed them";
@@ -219,6 +230,7 @@ fn registry(view: &View) -> Registry {
         "Messages that could not be handed back",
         &view.release.failed,
     );
+    look_ups(&mut registry, &view.resolve);
     let keeper = &view.keeper;
     counter(&mut registry, "events", "Events committed", &keeper.events);
     counter(

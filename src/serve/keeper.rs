@@ -294,7 +294,10 @@ impl Keeper {
         let bench = self.bench.read().clone();
         let memory = &self.memory;
         let now = clock::now();
-        let batch = judge(intake, &bench, &|domain| memory.provider_of(domain), now);
+        let mut batch = judge(intake, &bench, &|domain| memory.provider_of(domain), now);
+        memory.hear(&mut batch.records, now);
+        // A place that has become free is not left empty for the length of a commit.
+        self.bell.ring();
         let committed = self
             .store
             .commit(&batch, |known| {

@@ -441,6 +441,7 @@ impl Daemon {
                 keeper: counters,
                 alerts: alert_counters,
                 release: release_counters,
+                resolve: resolve_counters,
                 lmtp: lmtp_counters,
                 milter: milter.as_ref().map(Milter::counters).unwrap_or_default(),
                 milter_beat: milter.as_ref().map(Milter::beat),

@@ -183,6 +183,10 @@ impl Releaser {
             {
                 let handed = self.hand_over(home, &release.queue_id).await;
                 match handed {
+                    // It was only to be asked about, and says so itself when it is.
+                    Ok(Handed::Over) if release.tickets == 0 => {
+                        debug!(lane = %release.lane.provider, queue_id = %release.queue_id, "nudged");
+                    }
                     Ok(Handed::Over) => {
                         debug!(lane = %release.lane.provider, queue_id = %release.queue_id, tickets = release.tickets, "released");
                         self.counters.released.fetch_add(1, Ordering::Relaxed);

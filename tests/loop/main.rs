@@ -8,6 +8,7 @@ mod garbage;
 mod kill;
 mod milter;
 mod notice;
+mod release;
 mod stage;
 mod steering;
 mod throttle;

@@ -3,10 +3,9 @@
 //!
 //! The goal: at least 95 % of what the provider would take, at most 10 refusals for each 500 messages; other
 //! providers' mail as quick as ever; and a Nixie that is killed in the middle changes nothing of it. Limits of a rate
-//! are ridden at 96 to 99 %. Five connections come to 93 %: the next attempt begins when the last was heard of, which
-//! takes some hundredths of its second, and so does the number's first search. For each 500 messages there are 5 to
-//! 10 refusals, most of them under way when the first is heard of. What is asserted is what is reached, with room for
-//! a busy machine.
+//! are ridden at 96 to 99 %, five connections at 95 to 98 %, which is 96 to 99 % of what Postfix comes to that is told
+//! of them (each attempt begins some hundredths of a second after the last was heard of). For each 500 messages there are 3 to 10 refusals, most of them under way when the first is heard
+//! of. What is asserted is what is reached, with room for a busy machine.
 
 use crate::stage::{SENDER, Stage, message};
 use nixie_lab::need;
@@ -197,6 +196,10 @@ impl Play {
 }
 
 impl Outcome {
+    fn refusals_each_500(&self) -> f64 {
+        500.0 * self.tally.refusals() as f64 / self.tally.accepted as f64
+    }
+
     /// What must be reached, with what the run came to where it is not.
     fn assert(&self, scenario: &Scenario) {
         let share = scenario.ideal.as_secs_f64() / self.took.as_secs_f64();
@@ -211,11 +214,13 @@ impl Outcome {
 }
 
 /// Plays a scenario from beginning to end; `meanwhile` is what happens in between.
-fn ride(scenario: Scenario, meanwhile: impl FnOnce(&mut Play)) {
+fn ride(scenario: Scenario, meanwhile: impl FnOnce(&mut Play)) -> Outcome {
     let mut play = Play::begin(scenario);
     play.inject();
     meanwhile(&mut play);
-    play.end().assert(&play.scenario);
+    let outcome = play.end();
+    outcome.assert(&play.scenario);
+    outcome
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -228,8 +233,8 @@ fn hidden_limits_are_found_and_ridden() {
     if !need::postfix("hidden limits are found and ridden") {
         return;
     }
-    std::thread::scope(|scope| {
-        let all: [fn(); 6] = [
+    let outcomes = std::thread::scope(|scope| {
+        let all: [fn() -> Outcome; 6] = [
             a_hidden_limit_is_found_and_ridden,
             a_slow_provider_is_ridden_as_well,
             connections_are_kept_within_a_hidden_limit,
@@ -238,13 +243,16 @@ fn hidden_limits_are_found_and_ridden() {
             without_nixie_a_hidden_limit_is_a_storm,
         ];
         let plays = all.map(|play| scope.spawn(play));
-        let failed = plays
-            .into_iter()
-            .map(|play| play.join())
-            .filter(Result::is_err)
-            .count();
-        assert_eq!(failed, 0, "plays failed");
+        plays.map(|play| play.join())
     });
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    assert_eq!(failed, 0, "plays failed");
+    let [with, .., without] = outcomes.map(Result::unwrap);
+    let (with, without) = (with.refusals_each_500(), without.refusals_each_500());
+    say(&format!(
+        "refusals for each 500 delivered: {with:.0} with Nixie, {without:.0} without"
+    ));
+    assert!(without > 100.0 * with.max(1.0), "{with} and {without}");
 }
 
 fn three_hundred(name: &'static str) -> Scenario {
@@ -260,7 +268,7 @@ fn three_hundred(name: &'static str) -> Scenario {
 }
 
 /// 300 a minute, 20 at once; and another provider's mail meanwhile.
-fn a_hidden_limit_is_found_and_ridden() {
+fn a_hidden_limit_is_found_and_ridden() -> Outcome {
     let mut play = Play::begin(three_hundred("300 a minute"));
     // No more than an unproved lane may have under way: one that is put off while nobody else sends waits for
     // Postfix's resolver, which remembers our answer for 30 s if it is asked for nothing else.
@@ -281,10 +289,12 @@ fn a_hidden_limit_is_found_and_ridden() {
         "{before:?} {during:?}"
     );
     outcome.assert(&play.scenario);
+    outcome
 }
 
-/// The same without Nixie, for as long: what is left of it.
-fn without_nixie_a_hidden_limit_is_a_storm() {
+/// The same without Nixie, for as long as it takes with it. (To its end it would take eight minutes and some 5,000
+/// refusals; what is compared is how many each delivery has cost by then.)
+fn without_nixie_a_hidden_limit_is_a_storm() -> Outcome {
     let mut script = Script::gmail().limited(300, 20);
     script.limit_reply = Some(LIMIT.to_owned());
     let provider = Provider::start(script).unwrap();
@@ -294,25 +304,27 @@ fn without_nixie_a_hidden_limit_is_a_storm() {
     let postfix = Postfix::launch(setup).unwrap();
     let began = Instant::now();
     inject(&postfix, "gmail.example", 500);
-    let watched = seconds(60.0);
-    let left = watched.saturating_sub(began.elapsed());
-    let _ = provider.wait(left, "a minute", |t| t.accepted >= 500);
-    let tally = provider.tally();
-    let refusals = tally.refusals();
+    let left = three_hundred("").ideal.saturating_sub(began.elapsed());
+    let _ = provider.wait(left, "all of it", |t| t.accepted >= 500);
+    let outcome = Outcome {
+        tally: provider.tally(),
+        took: began.elapsed(),
+        trace: String::new(),
+    };
+    let (accepted, refusals) = (outcome.tally.accepted, outcome.tally.refusals());
     say(&format!(
-        "without Nixie: {} of 500 in {watched:.0?}, {refusals} refusals a minute",
-        tally.accepted
+        "without Nixie: {accepted} of 500 in {:.0?}, {refusals} refusals",
+        outcome.took
     ));
-    // A part of the time is enough to see it: each minute costs a hundred times what the whole costs with Nixie.
     assert!(
-        tally.accepted <= 320 && refusals > 750,
-        "{} accepted, {refusals} refusals",
-        tally.accepted
+        accepted < 450 && refusals > 1000,
+        "{accepted} accepted, {refusals} refusals"
     );
+    outcome
 }
 
 /// One a second.
-fn a_slow_provider_is_ridden_as_well() {
+fn a_slow_provider_is_ridden_as_well() -> Outcome {
     let scenario = Scenario {
         name: "60 a minute",
         script: Script::yahoo().limited(60, 5),
@@ -322,28 +334,65 @@ fn a_slow_provider_is_ridden_as_well() {
         share: 0.92,
         refusals: 12,
     };
-    ride(scenario, |_| ());
+    ride(scenario, |_| ())
 }
 
-/// Five connections, each of which takes its time.
-fn connections_are_kept_within_a_hidden_limit() {
-    let mut script = Script::gmail();
-    script.max_connections = Some(5);
-    script.latency = seconds(1.0);
+/// A provider of which no catalogue knows, that takes its time over each message.
+fn narrow(most: Option<usize>) -> Script {
+    Script {
+        host: "mx.narrow.example".into(),
+        max_connections: most,
+        latency: seconds(1.0),
+        ..Script::small()
+    }
+}
+
+/// Five connections, each of which takes its time. The ideal is what the same Postfix comes to beside it with the limit
+/// told to it: a connection that has ended is followed by the next one, but for what that costs.
+fn connections_are_kept_within_a_hidden_limit() -> Outcome {
+    let known = std::thread::spawn(connections_known_to_postfix);
     let scenario = Scenario {
         name: "5 connections",
-        script,
-        domain: "gmail.example",
+        script: narrow(Some(5)),
+        domain: "narrow.example",
         messages: 500,
         ideal: seconds(100.0),
-        share: 0.85,
+        share: 0.88,
         refusals: 10,
     };
-    ride(scenario, |_| ());
+    let outcome = ride(scenario, |_| ());
+    let known = known.join().unwrap();
+    let share = known.as_secs_f64() / outcome.took.as_secs_f64();
+    say(&format!(
+        "5 connections, known to Postfix: {known:.1?}; found by Nixie: {:.1} % of that",
+        100.0 * share
+    ));
+    assert!(
+        share >= 0.93,
+        "{share:.3} of what Postfix reaches: {}",
+        outcome.trace
+    );
+    outcome
+}
+
+/// How long Postfix takes for the same by itself, where it is told how many connections there may be (and meets no limit
+/// if it is one ahead while one is being closed).
+fn connections_known_to_postfix() -> Duration {
+    let provider = Provider::start(narrow(None)).unwrap();
+    let setup = Setup::new()
+        .set("smtp_destination_concurrency_limit", "5")
+        .route("narrow.example", &provider);
+    let postfix = Postfix::launch(setup).unwrap();
+    let began = Instant::now();
+    inject(&postfix, "narrow.example", 500);
+    provider
+        .wait(seconds(200.0), "everything", |t| t.accepted >= 500)
+        .unwrap();
+    began.elapsed()
 }
 
 /// 600 a minute, which becomes 300 in the middle.
-fn a_limit_that_halves_is_followed() {
+fn a_limit_that_halves_is_followed() -> Outcome {
     let scenario = Scenario {
         script: Script::gmail().limited(600, 20),
         messages: 750,
@@ -359,11 +408,11 @@ fn a_limit_that_halves_is_followed() {
             halved.map(|_| play.began.elapsed())
         ));
         provider.change(|script| *script = script.clone().limited(300, 20));
-    });
+    })
 }
 
 /// Killed in the middle and started again: the same totals, and no burst.
-fn a_kill_in_the_middle_changes_nothing() {
+fn a_kill_in_the_middle_changes_nothing() -> Outcome {
     let mut play = Play::begin(three_hundred("killed in the middle"));
     play.inject();
     play.provider
@@ -392,4 +441,5 @@ fn a_kill_in_the_middle_changes_nothing() {
         outcome.trace
     );
     outcome.assert(&play.scenario);
+    outcome
 }

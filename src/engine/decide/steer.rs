@@ -113,6 +113,7 @@ fn lane_after(record: &Record, before: &Lane, limits: Limits, now: Timestamp) ->
                     .throttle
                     .unwrap_or_else(|| Kind::of(record.verdict.cause)),
                 recipient: throttle::recipient(record.mailed.as_str()),
+                beside: record.beside,
             };
             after.signalled(signal, limits, at, now);
         }

@@ -14,14 +14,16 @@
 //! window bounds connections, where the provider limits those. It needs ears: where the log is
 //! not read, or the store is down, outcomes are not heard, and the window is not kept.
 
+mod crowd;
 mod shut;
+mod turn;
 
 use super::look::Passing;
 use super::stream::Streams;
-use super::{Look, Release, Why};
+use super::{Look, Why};
 use crate::engine::backlog::{Backlog, Mark, Stream};
 use crate::engine::throttle::{Bucket, Fair, Grant, Lane, LaneKey, Permit, Plan, State, later, plan};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,6 +36,8 @@ pub const WIDENING: f64 = 0.125;
 const WIDEST: f64 = 20_000.0;
 /// What is under way is forgotten after so many seconds without a word.
 const FORGOTTEN: f64 = 120.0;
+/// What Postfix puts off without asking us is looked at again after so many seconds: it may have asked by then.
+const STUCK_SECONDS: f64 = 0.25;
 /// A grant is asked for again after so many seconds, whatever it says: connections may be due back.
 const GRANT_SECONDS: f64 = 1.0;
 
@@ -52,6 +56,14 @@ pub(super) struct Way {
     ticket_count: usize,
     under_way: HashMap<Mark, Flight>,
     departures: VecDeque<(Timestamp, Mark)>,
+    /// Attempts whose outcome was heard and is being kept: those that have landed, and those refused for connections.
+    landed: HashSet<Attempt>,
+    crowded: HashSet<Attempt>,
+    /// Until when connections of ours linger that we do not know of, in order.
+    lingering: VecDeque<Timestamp>,
+    /// How long a delivery takes, in seconds, and when the next message may go: they are not to end together.
+    took: f64,
+    next_start: Timestamp,
     window: f64,
     /// Whether this is mail that stays on this host: nobody limits it.
     pub local: bool,
@@ -67,6 +79,8 @@ struct Flight {
     passes: u32,
     /// How many of them cost a token.
     paid: u32,
+    /// When the last began.
+    began: Option<Timestamp>,
 }
 
 /// How an attempt ended, as far as the lane's tokens are concerned.
@@ -96,6 +110,11 @@ impl Way {
             ticket_count: 0,
             under_way: HashMap::new(),
             departures: VecDeque::new(),
+            landed: HashSet::new(),
+            crowded: HashSet::new(),
+            lingering: VecDeque::new(),
+            took: 0.0,
+            next_start: now,
             window: FIRST_WINDOW,
             local: false,
             backlog: Backlog::default(),
@@ -126,6 +145,14 @@ impl Way {
         }
         self.lane = Some(lane);
         self.unlimited = None;
+        self.renew(now);
+    }
+
+    /// Nothing is learned of it any more: it has to prove itself.
+    pub fn unlearn(&mut self, now: Timestamp) {
+        self.lane = None;
+        self.unlimited = None;
+        self.window = FIRST_WINDOW;
         self.renew(now);
     }
 
@@ -162,6 +189,9 @@ impl Way {
             self.departures.pop_front();
             self.land(mark, Landing::Answered);
         }
+        while self.lingering.front().is_some_and(|until| *until <= now) {
+            self.lingering.pop_front();
+        }
     }
 
     /// How many more attempts may be under way; `None` is no bound.
@@ -174,12 +204,8 @@ impl Way {
             .as_ref()
             .is_none_or(|lane| lane.state_at(now) == State::Open);
         let proved = open.then_some(self.window as usize);
-        let connections = match self.grant.permit {
-            Permit::Limited(pace) => pace.concurrency.map(|most| most.max(1) as usize),
-            _ => None,
-        };
-        let most = [proved, connections].into_iter().flatten().min()?;
-        Some(most.saturating_sub(self.under_way.len() + self.ticket_count))
+        let most = [proved, self.connections()].into_iter().flatten().min()?;
+        Some(most.saturating_sub(self.under_way.len() + self.ticket_count + self.lingering.len()))
     }
 
     /// Whether an attempt at this recipient may go now.
@@ -238,6 +264,7 @@ impl Way {
         let flight = self.under_way.entry(mark).or_default();
         flight.passes += 1;
         flight.paid += u32::from(paid);
+        flight.began = Some(now);
         self.departures.push_back((now, mark));
     }
 
@@ -273,10 +300,12 @@ impl Way {
     }
 
     /// The outcome of an attempt, after which the recipient waits for nothing more here.
-    pub fn settled(&mut self, queue_id: &str, mark: Mark, how: Landing, now: Timestamp) {
+    pub fn settled(&mut self, arrival: &Arrival<'_>, how: Landing, now: Timestamp) {
         self.refresh(now);
-        self.ended(queue_id, mark, how);
-        self.backlog.settle(queue_id, mark);
+        if !self.landed.remove(&arrival.attempt) {
+            self.ended(arrival.queue_id, arrival.mark, how);
+            self.backlog.settle(arrival.queue_id, arrival.mark);
+        }
         if how == Landing::Delivered {
             self.window = (self.window + WIDENING).min(WIDEST);
         }
@@ -285,7 +314,11 @@ impl Way {
     /// The provider put it off: it waits for its next turn.
     pub fn refused(&mut self, arrival: Arrival<'_>, how: Landing, now: Timestamp) {
         self.refresh(now);
+        let crowded = self.crowded.remove(&arrival.attempt);
         self.ended(arrival.queue_id, arrival.mark, how);
+        if crowded {
+            self.linger(now);
+        }
         self.window = FIRST_WINDOW;
         if self.backlog.has(arrival.queue_id, arrival.mark) {
             self.backlog.come_back(arrival.queue_id, arrival.mark, None);
@@ -312,10 +345,14 @@ impl Way {
             .enter(arrival.queue_id, arrival.mark, arrival.stream, arrival.since, now);
     }
 
-    /// Ends the attempt, or the ticket that was never used.
+    /// Ends the attempt. One that we were not asked about (Postfix went by an answer that it remembered) has used its
+    /// ticket all the same, if it reached the provider.
     fn ended(&mut self, queue_id: &str, mark: Mark, how: Landing) {
         if !self.land(mark, how) && self.backlog.has_ticket(queue_id, mark) {
-            self.cancel(mark);
+            match how {
+                Landing::NeverLeft => self.cancel(mark),
+                Landing::Delivered | Landing::Answered => self.use_ticket(mark),
+            };
         }
         self.tidy();
     }
@@ -333,113 +370,6 @@ impl Way {
                 self.cancel(mark);
             }
         }
-    }
-
-    /// The stream whose turn it is, of those that may.
-    fn turn(&mut self, now: Timestamp) -> Option<Stream> {
-        let own = &mut self.own;
-        let may: Vec<Stream> = self
-            .backlog
-            .streams()
-            .copied()
-            .filter(|stream| own.get_mut(stream).is_none_or(|bucket| bucket.next(now) <= now))
-            .collect();
-        self.fair.next(&may).copied()
-    }
-
-    /// How many tokens the next message is to wait for: one for each of its recipients, as far as the burst
-    /// and what is under way allow.
-    fn wanted(&self, recipients: usize, ears: Ears, now: Timestamp) -> usize {
-        let burst = match self.grant.permit {
-            Permit::Limited(pace) if pace.per_second.is_some() => pace.burst.max(1.0) as usize,
-            _ => usize::MAX,
-        };
-        let room = if ears.window() { self.room(now) } else { None };
-        recipients.min(burst).min(room.unwrap_or(usize::MAX))
-    }
-
-    /// Takes the tokens for the message whose turn it is and makes tickets of them, if there are enough.
-    pub fn release(&mut self, ears: Ears, now: Timestamp) -> Option<Release> {
-        self.advance(now);
-        let stream = self.turn(now)?;
-        let head = self.backlog.head(stream)?;
-        let own = self.own.get_mut(&stream).map(|bucket| {
-            let _ = bucket.next(now);
-            (bucket.tokens() as usize).max(1)
-        });
-        let wanted = self
-            .wanted(head.recipients, ears, now)
-            .min(own.unwrap_or(usize::MAX));
-        if wanted == 0 || self.tokens_due(wanted, now) > now {
-            return None;
-        }
-        let taken = (0..wanted).take_while(|_| self.bucket.take(now).is_ok()).count();
-        if taken == 0 {
-            return None;
-        }
-        let (queue_id, marks) = self.backlog.release(stream, taken, now)?;
-        for &mark in &marks {
-            *self.tickets.entry(mark).or_default() += 1;
-            self.ticket_count += 1;
-            if let Some(bucket) = self.own.get_mut(&stream) {
-                // There are as many: asked above.
-                let _ = bucket.take(now);
-            }
-        }
-        self.fair.took(&stream);
-        Some(Release {
-            lane: self.key.clone(),
-            queue_id,
-            tickets: marks.len(),
-        })
-    }
-
-    /// When so many tokens are there.
-    fn tokens_due(&mut self, wanted: usize, now: Timestamp) -> Timestamp {
-        let first = self.bucket.next(now);
-        match self.grant.permit {
-            Permit::Limited(pace) if first <= now => {
-                let lacking = wanted as f64 - self.bucket.tokens() - 1e-6;
-                match pace.per_second {
-                    Some(rate) if lacking > 0.0 => later(now, lacking / rate),
-                    _ => now,
-                }
-            }
-            Permit::Limited(pace) => {
-                let more = (wanted - 1) as f64;
-                pace.per_second.map_or(first, |rate| later(first, more / rate))
-            }
-            _ => first,
-        }
-    }
-
-    /// When something is to be done here next: a release, or what time alone brings.
-    pub fn due(&mut self, ears: Ears, now: Timestamp) -> Timestamp {
-        let alarm = self.backlog.alarm().unwrap_or(Timestamp::MAX);
-        if !self.backlog.is_waiting() {
-            return alarm;
-        }
-        self.refresh(now);
-        // What the permit forbids now it may allow when it is asked for again.
-        let again = self.grant.until.max(now);
-        let Some(stream) = self.turn(now) else {
-            let own = self.backlog.streams().copied().collect::<Vec<_>>();
-            let next = own
-                .iter()
-                .filter_map(|stream| self.own.get_mut(stream).map(|bucket| bucket.next(now)))
-                .min();
-            return next.unwrap_or(Timestamp::MAX).min(alarm);
-        };
-        let recipients = self.backlog.head(stream).map_or(0, |head| head.recipients);
-        let wanted = self.wanted(recipients, ears, now);
-        let tokens = if wanted == 0 {
-            // An outcome makes room, or else being forgotten.
-            let first = self.departures.front().map(|(at, _)| later(*at, FORGOTTEN));
-            first.unwrap_or_else(|| later(now, GRANT_SECONDS))
-        } else {
-            self.tokens_due(wanted, now)
-        };
-        tokens.min(again.max(later(now, 0.001))).min(alarm)
     }
 
     /// Postfix was not reached: tickets and tokens as before.
@@ -517,10 +447,14 @@ impl Way {
     }
 }
 
+/// A message's attempt at a recipient, as 64 bits that only this process can make.
+pub(super) type Attempt = u64;
+
 /// A recipient that was put off.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub queue_id: &'a str,
+    pub attempt: Attempt,
     pub mark: Mark,
     pub stream: Stream,
     pub since: Timestamp,
@@ -536,6 +470,8 @@ pub(super) struct Ears {
     pub releasing: bool,
     /// The log is read, and what it says is kept.
     pub hearing: bool,
+    /// The recipient that Postfix would put off without asking, and until when.
+    pub stale: Option<(Mark, Timestamp)>,
 }
 
 impl Ears {

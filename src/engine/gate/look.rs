@@ -53,7 +53,7 @@ pub struct Release {
     pub lane: LaneKey,
     /// The message.
     pub queue_id: Arc<str>,
-    /// For how many of its recipients.
+    /// For how many of its recipients; none where it is handed over only to be asked about.
     pub tickets: usize,
 }
 

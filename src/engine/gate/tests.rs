@@ -1,13 +1,14 @@
 //! What passes the gate, what waits, and in what order it goes.
 
 use super::*;
-use crate::engine::throttle::plan::Steer;
+use crate::engine::throttle::plan::{Order, Steer, WarmUp};
 use crate::engine::throttle::{Signal, later};
 use crate::engine::verdict::{Cause, Remedy, Verdict};
 use crate::mail::event::{Authentication, Event, EventId, Evidence, Outcome};
 use crate::mail::reply::Reply;
 use std::collections::BTreeMap;
 
+mod asked;
 mod long;
 mod story;
 

@@ -171,12 +171,12 @@ impl Sender {
         Ok(())
     }
 
-    /// Hears an answer.
-    pub(super) fn hear(&mut self, at: f64, message: u64, answer: Answer) {
+    /// Hears an answer; `beside` are the attempts of which nothing was heard yet.
+    pub(super) fn hear(&mut self, at: f64, message: u64, answer: Answer, beside: u32) {
         let now = self.time(at);
         match (self.policy, answer) {
             (Policy::Nixie, answer) => {
-                self.tell(now, message, answer);
+                self.tell(now, message, answer, beside);
                 self.grant(now);
             }
             (Policy::Tenth, Answer::TooFast | Answer::TooMany) => {
@@ -190,7 +190,7 @@ impl Sender {
         }
     }
 
-    fn tell(&mut self, now: Timestamp, message: u64, answer: Answer) {
+    fn tell(&mut self, now: Timestamp, message: u64, answer: Answer, beside: u32) {
         let kind = match answer {
             Answer::Taken => {
                 self.window += WIDENING;
@@ -207,6 +207,7 @@ impl Sender {
             kind,
             recipient: message + 1,
             hold: self.hold,
+            beside: Some(beside),
         };
         self.lane.signalled(signal, LIMITS, now, now);
     }

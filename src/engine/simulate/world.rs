@@ -181,7 +181,7 @@ impl World {
 
     fn log(&mut self, message: u64, answer: Answer) {
         self.unheard -= 1;
-        self.sender.hear(self.now, message, answer);
+        self.sender.hear(self.now, message, answer, self.unheard);
         match answer {
             Answer::Taken => {
                 self.refusals.remove(&message);

@@ -1,7 +1,16 @@
 //! How many connections a provider takes at a time.
 //!
-//! A refusal halves the number, which finds a limit in a few steps at the cost of what was under way; one more
-//! is tried after a while, in which each connection must have delivered. Where the one more is refused, the
+//! Who is refused while k others are under way is told that the limit is k at the most: an attempt that has ended is
+//! heard of later than the provider knows of it. So the first refusal finds the limit to within what has just ended.
+//! Where nothing was under way that we know of (after a restart, or deaf), a refusal halves the number. A later one never
+//! takes more than half: another node may have had its part in it.
+//!
+//! A connection may be there although its attempt has ended: it is being closed, or left open for more mail
+//! (`gate/lane/crowd.rs`). So refusals at a number at which each connection has delivered ([`PROVED_DELIVERIES`]) are no
+//! reason to lower it, as far as they come together and are rare: two in a row, and from then on one in a hundred
+//! deliveries ([`MENDS`]). At a number that is one too many they come with every few deliveries.
+//!
+//! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
 //! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
 //! connection until then.
 
@@ -19,6 +28,13 @@ const PATIENCE: (f64, f64) = (20.0, 640.0);
 const CALM: f64 = 24.0 * 3600.0;
 /// Two signals about connections within so many seconds are one.
 const CONNECTION_INTERVAL: f64 = 2.0;
+/// A number holds at which so many were delivered for each connection.
+const PROVED_DELIVERIES: u64 = 2;
+/// So many refusals may be put down to chance in a row; each delivery makes up for this part of one.
+const MOST_PASSED_OVER: f64 = 2.0;
+const MENDS: f64 = 0.01;
+/// Refusals are rare where so many were delivered for each connection in between.
+const RARE_DELIVERIES: u64 = 6;
 /// So many deliveries for each connection before another is tried.
 const CONNECTION_DELIVERIES: u64 = 10;
 
@@ -31,17 +47,22 @@ pub struct Connections {
     changed: Option<Timestamp>,
     /// Whether the last change was one more.
     raised: bool,
+    /// When refusals were last put down to chance.
+    forgiven: Option<Timestamp>,
+    /// How many of them there were, as far as deliveries have not made up for them.
+    passed_over: f64,
     delivered: u64,
     patience: f64,
     longest: f64,
 }
 
 impl Connections {
-    /// A signal about connections, with the hold that its rule names; whether it was obeyed.
-    pub(super) fn refused(&mut self, hold: Option<Duration>, at: Timestamp) -> bool {
+    /// A signal about connections, with the hold that its rule names and the number of other attempts under way;
+    /// whether it was obeyed.
+    pub(super) fn refused(&mut self, hold: Option<Duration>, beside: Option<u32>, at: Timestamp) -> bool {
         match hold {
-            Some(hold) => self.single(later(at, hold.as_secs_f64()), at),
-            None => self.fewer(at),
+            Some(hold) => self.single(later(at, hold.as_secs_f64()), beside, at),
+            None => self.fewer(beside, at),
         }
     }
 
@@ -61,25 +82,34 @@ impl Connections {
     }
 
     /// One connection, until then.
-    fn single(&mut self, until: Timestamp, at: Timestamp) -> bool {
+    fn single(&mut self, until: Timestamp, beside: Option<u32>, at: Timestamp) -> bool {
         self.single_until = Some(self.single_until.map_or(until, |known| known.max(until)));
-        self.fewer(at)
+        self.fewer(beside, at)
     }
 
     /// Too many: fewer; whether that is news.
-    fn fewer(&mut self, at: Timestamp) -> bool {
+    fn fewer(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
+        let most = self.most.unwrap_or(USUAL);
+        let beside = beside.filter(|&beside| (1..most).contains(&beside));
         if self
             .changed
             .is_some_and(|changed| !self.raised && seconds(changed, at) < CONNECTION_INTERVAL)
         {
             return false;
         }
-        let most = self.most.unwrap_or(USUAL);
+        if !self.raised && self.holds(beside, at) {
+            return false;
+        }
+        let half = (most / 2).max(1);
         if self.raised {
             self.most = Some((most - 1).max(1));
             self.longest = (self.longest * 2.0).clamp(PATIENCE.0, PATIENCE.1);
         } else {
-            self.most = Some((most / 2).max(1));
+            self.most = match (beside, self.most) {
+                (Some(beside), None) => Some(beside),
+                (Some(beside), Some(_)) => Some(beside.max(half)),
+                (None, _) => Some(half),
+            };
             self.longest = PATIENCE.0;
         }
         self.patience = self.longest;
@@ -89,12 +119,40 @@ impl Connections {
         true
     }
 
+    /// Whether the number that was under way has proved itself since it last changed: what was refused then was refused
+    /// by chance, with all that was refused together with it.
+    fn holds(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
+        if self
+            .forgiven
+            .is_some_and(|first| seconds(first, at) < CONNECTION_INTERVAL)
+        {
+            return true;
+        }
+        let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
+        let before = |last: Timestamp| self.changed.is_some_and(|changed| last < changed);
+        let is_first = self.forgiven.is_none_or(before);
+        let each = if is_first {
+            PROVED_DELIVERIES
+        } else {
+            RARE_DELIVERIES
+        };
+        let proved = number.is_some_and(|number| self.delivered >= each * u64::from(number));
+        let holds = proved && self.passed_over + 1.0 <= MOST_PASSED_OVER;
+        if holds {
+            self.passed_over += 1.0;
+            self.forgiven = Some(at);
+            self.delivered = 0;
+        }
+        holds
+    }
+
     /// Deliveries: after enough of them, one more may be tried.
     pub(super) fn delivered(&mut self, at: Timestamp, n: u32) {
+        self.delivered = self.delivered.saturating_add(u64::from(n));
+        self.passed_over = (self.passed_over - MENDS * f64::from(n)).max(0.0);
         let (Some(most), Some(changed)) = (self.most, self.changed) else {
             return;
         };
-        self.delivered = self.delivered.saturating_add(u64::from(n));
         let held = self.single_until.is_some_and(|until| at < until);
         let used = self.delivered >= CONNECTION_DELIVERIES * u64::from(most);
         if held || !used || seconds(changed, at) < self.patience {

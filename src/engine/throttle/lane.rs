@@ -304,8 +304,9 @@ impl Lane {
 
     /// Too many connections: fewer of them.
     fn crowded(&mut self, signal: Signal, limits: Limits, at: Timestamp) -> Option<Change> {
+        let beside = signal.beside;
         let hold = signal.hold.map(|hold| hold.min(limits.max_hold));
-        if !self.law.connections.refused(hold, at) {
+        if !self.law.connections.refused(hold, beside, at) {
             return None;
         }
         let evidence = Evidence::signal(What::Signal, &signal, at);

@@ -72,6 +72,10 @@ pub struct Signal {
     /// Whom it was said to, as [`recipient`] tells; 0 where that is not known.
     #[serde(default)]
     pub recipient: u64,
+    /// How many other attempts of ours were under way when it was said; `None` where that is not known. They are
+    /// the most that the provider can have had of ours, since we hear of an end only after it. Not kept.
+    #[serde(skip)]
+    pub beside: Option<u32>,
 }
 
 impl Signal {

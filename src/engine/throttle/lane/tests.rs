@@ -21,6 +21,7 @@ fn signal(kind: Kind, hold: Option<u64>, recipient: u64) -> Signal {
         hold: hold.map(Duration::from_secs),
         kind,
         recipient,
+        beside: None,
     }
 }
 
@@ -124,6 +125,48 @@ fn limited_to_limited_on_too_many_connections() {
     hand.refused(Kind::Concurrency, None, 20.0).unwrap();
     assert_eq!(hand.rate(), rate, "connections are not the rate");
     assert_eq!(hand.lane.pace(at(20.0)).unwrap().concurrency, Some(10));
+}
+
+/// Refused while k others are under way: the limit is k at the most.
+#[test]
+fn a_refusal_with_others_under_way_bounds_the_connections() {
+    let refused = |hand: &mut Hand, beside: Option<u32>, second: f64| {
+        hand.recipient += 1;
+        let signal = Signal {
+            beside,
+            ..signal(Kind::Concurrency, None, hand.recipient)
+        };
+        hand.lane.signalled(signal, LIMITS, at(second), at(second));
+        hand.lane.law.connections.now()
+    };
+    let mut hand = Hand::new();
+    assert_eq!(refused(&mut hand, Some(7), 0.0), Some(7));
+    assert_eq!(refused(&mut hand, Some(6), 0.1), Some(7), "one cut");
+    assert_eq!(
+        refused(&mut hand, Some(9), 10.0),
+        Some(3),
+        "half: they tell nothing"
+    );
+    assert_eq!(
+        refused(&mut hand, Some(1), 20.0),
+        Some(1),
+        "a half of three is one"
+    );
+    let mut blind = Hand::new();
+    assert_eq!(refused(&mut blind, None, 0.0), Some(USUAL / 2));
+    assert_eq!(refused(&mut blind, Some(9), 10.0), Some(9));
+    // One more is tried after a while; where it is refused, the number before it stands.
+    let mut hand = Hand::new();
+    assert_eq!(refused(&mut hand, Some(5), 0.0), Some(5));
+    hand.busy(1.0, 30.0, 5.0);
+    assert_eq!(hand.lane.law.connections.now(), Some(6));
+    assert_eq!(refused(&mut hand, Some(5), 31.0), Some(5));
+    // Refusals that come together among deliveries are chance; if they go on, they are not.
+    hand.busy(32.0, 45.0, 5.0);
+    assert_eq!(refused(&mut hand, Some(4), 46.0), Some(5));
+    assert_eq!(refused(&mut hand, Some(4), 46.1), Some(5));
+    hand.busy(47.0, 50.0, 5.0);
+    assert_eq!(refused(&mut hand, Some(4), 51.0), Some(4));
 }
 
 #[test]

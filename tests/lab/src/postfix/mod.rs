@@ -138,6 +138,15 @@ impl Postfix {
         self.write()
     }
 
+    /// Adds services, as lines of master.cf. Needs a [`Self::reload`] when it runs.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn serve(&mut self, lines: &str) -> Result<()> {
+        self.setup.services.push_str(lines);
+        self.write()
+    }
+
     /// Sets the hooks; `Hooks::default()` takes them out. Needs a [`Self::reload`] when it runs.
     ///
     /// # Errors

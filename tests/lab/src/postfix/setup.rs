@@ -31,6 +31,8 @@ pub struct Setup {
     routes: BTreeMap<String, String>,
     hosts: BTreeMap<String, String>,
     bounce_domain: String,
+    /// Services beyond those that every instance has, as lines of master.cf.
+    pub(super) services: String,
 }
 
 impl Default for Setup {
@@ -50,6 +52,7 @@ impl Setup {
             routes: BTreeMap::new(),
             hosts: BTreeMap::new(),
             bounce_domain: "bounces.example.org".to_owned(),
+            services: String::new(),
         };
         for (name, value) in DEFAULTS {
             setup.main.insert((*name).to_owned(), (*value).to_owned());
@@ -110,7 +113,8 @@ impl Setup {
     pub(super) fn write(&self, root: &Path, smtp: SocketAddr) -> Result<()> {
         let static_map = format!("texthash:{}", root.join("etc/transport").display());
         replace(&root.join("etc/main.cf"), &self.main_cf(root, &static_map))?;
-        replace(&root.join("etc/master.cf"), &master_cf(smtp, &static_map))?;
+        let services = master_cf(smtp, &static_map) + &self.services;
+        replace(&root.join("etc/master.cf"), &services)?;
         let mut routes = String::new();
         for (domain, next) in &self.routes {
             let _ = writeln!(routes, "{domain} {next}");
