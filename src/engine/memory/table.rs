@@ -5,13 +5,14 @@
 //! (`table/bucket.rs`) and a part grows by a fifth, which makes 15 to 18 octets an entry, 16.4 on average.
 //!
 //! **Why a look-up never misses an entry that is there.** A slot's fingerprint changes once in its life,
-//! from `EMPTY` to that of its owner, and the owner's mark is stored before it (release, acquire). Removal
-//! stores [`ABSENT`] as the mark and leaves the fingerprint: no chain of slots is ever cut, and no slot ever
-//! changes hands, so that a reader between the two loads cannot take another's mark for its own. What is
-//! absent is swept out when a part is rebuilt: its one writer, under the part's lock, fills new buckets with
-//! all that is live and then puts them in the place of the old (`ArcSwap`). A reader who still holds the old
-//! buckets sees everything that was there at that moment; whatever is written later is later than its look-up.
-//! `table/model.rs` has a model checker try every order in which a reader and the writer can meet at the slots.
+//! from `EMPTY` to that of its owner, and the owner's mark is stored before it (release, acquire), as are the bits that
+//! lead there from its home over full buckets. Removal stores [`ABSENT`] as the mark and leaves fingerprint and bits: no
+//! way to an entry is ever cut, and no slot ever changes hands, so that a reader between the two loads cannot take
+//! another's mark for its own. What is absent is swept out when a part is rebuilt: its one writer, under the part's
+//! lock, fills new buckets with all that is live and then puts them in the place of the old (`ArcSwap`). A reader who
+//! still holds the old buckets sees everything that was there at that moment; whatever is written later is later than
+//! its look-up. `table/model.rs` has a model checker try every order in which a reader and the writer can meet at the
+//! slots.
 //!
 //! Nothing fails; fingerprints are taken as they come, and whoever makes them keys them, so that nobody
 //! outside can choose ones that collide.

@@ -1,9 +1,13 @@
 //! The slots of a part of the table, and the order in which they are written and read.
 //!
-//! A slot's fingerprint changes once in its life, from [`EMPTY`] to that of its owner, and the owner's mark is
-//! stored before it (release, acquire). Removal stores [`ABSENT`] as the mark and leaves the fingerprint. From that
-//! follows what readers, who take no lock, can count on (`table.rs` has the rest of the proof):
-//! - a chain, from a fingerprint's home to the first slot that nobody has, never becomes shorter;
+//! A fingerprint goes into the first free slot from its home bucket on. A slot's fingerprint changes once in its life,
+//! from [`EMPTY`] to that of its owner. Before that, in this order, the owner's mark is stored, and in each full bucket
+//! that it passed a bit of 32, chosen by the fingerprint, is set (release, acquire). Removal stores [`ABSENT`] as the
+//! mark and leaves all else. From that follows what readers, who take no lock, can count on (`table.rs` has the rest of
+//! the proof):
+//! - in every bucket between a fingerprint that is there and its home its bit is set, and stays so. A reader who does
+//!   not find it in a bucket whose bit is not set need not look further: of those who ask for what is not there, one in
+//!   twenty reads a second cache line, where without the bits more than half would;
 //! - whoever has seen a fingerprint sees a mark that was its own.
 //!
 //! There is one writer at a time; nothing fails. The atomics are those of the parent: `table/model.rs` puts a model
@@ -33,14 +37,8 @@ pub(super) struct Buckets(Box<[Bucket]>);
 struct Bucket {
     fingerprints: [AtomicU64; WIDTH],
     marks: [AtomicU32; WIDTH],
-}
-
-/// Where a fingerprint is, or would be.
-enum Place<'a> {
-    /// Its slot's mark.
-    Own(&'a AtomicU32),
-    /// The slot where its chain ends.
-    Free(&'a AtomicU64, &'a AtomicU32),
+    /// The bits of those who found no slot here.
+    passed: AtomicU32,
 }
 
 impl Buckets {
@@ -62,22 +60,39 @@ impl Buckets {
 
     /// The mark of a fingerprint; `None` for one that has no slot, and [`ABSENT`] for one that was removed.
     pub(super) fn get(&self, fingerprint: u64) -> Option<u32> {
-        match self.find(fingerprint) {
-            Place::Own(mark) => Some(mark.load(Ordering::Acquire)),
-            Place::Free(..) => None,
+        let mut at = self.home(fingerprint);
+        loop {
+            let bucket = &self.0[at];
+            let slot = bucket.slot_of(fingerprint);
+            if slot < WIDTH {
+                return Some(bucket.marks[slot].load(Ordering::Acquire));
+            }
+            // A bucket with a free slot was passed by nobody, and there is always one.
+            if bucket.passed.load(Ordering::Acquire) & bit(fingerprint) == 0 {
+                return None;
+            }
+            at = self.after(at);
         }
     }
 
     /// Gives a fingerprint a mark; returns the one that it had, `None` if it got a slot only now. Only the writer
     /// may, and only while fewer slots than [`Buckets::most`] are taken.
     pub(super) fn put(&self, fingerprint: u64, mark: u32) -> Option<u32> {
-        match self.find(fingerprint) {
-            Place::Own(own) => Some(own.swap(mark, Ordering::AcqRel)),
-            Place::Free(place, own) => {
-                own.store(mark, Ordering::Relaxed);
-                place.store(fingerprint, Ordering::Release);
-                None
+        let mut at = self.home(fingerprint);
+        loop {
+            let bucket = &self.0[at];
+            let own = bucket.slot_of(fingerprint);
+            if own < WIDTH {
+                return Some(bucket.marks[own].swap(mark, Ordering::AcqRel));
             }
+            let free = bucket.slot_of(EMPTY);
+            if free < WIDTH {
+                bucket.marks[free].store(mark, Ordering::Relaxed);
+                bucket.fingerprints[free].store(fingerprint, Ordering::Release);
+                return None;
+            }
+            bucket.passed.fetch_or(bit(fingerprint), Ordering::Release);
+            at = self.after(at);
         }
     }
 
@@ -94,39 +109,35 @@ impl Buckets {
         }
     }
 
-    fn find(&self, fingerprint: u64) -> Place<'_> {
-        // The bits that did not choose the part, spread evenly over however many buckets there are.
+    /// The bits that did not choose the part, spread evenly over however many buckets there are.
+    fn home(&self, fingerprint: u64) -> usize {
         let spread = u128::from(fingerprint << super::SHARD_BITS) * self.0.len() as u128;
-        let mut at = usize::try_from(spread >> u64::BITS).unwrap_or(0);
-        loop {
-            let bucket = &self.0[at];
-            if let Some(place) = bucket.find(fingerprint) {
-                return place;
-            }
-            at += 1;
-            if at == self.0.len() {
-                at = 0;
-            }
-        }
+        usize::try_from(spread >> u64::BITS).unwrap_or(0)
+    }
+
+    /// The bucket after this one, after the last the first.
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.0.len() { 0 } else { at + 1 }
     }
 }
 
+/// The bit by which a fingerprint is known where it passed: of its last bits, which choose neither part nor bucket.
+fn bit(fingerprint: u64) -> u32 {
+    1 << (fingerprint % u64::from(u32::BITS))
+}
+
 impl Bucket {
-    /// Where the fingerprint is in this bucket, or would be; `None` if its chain goes on in the next.
+    /// The first slot with this fingerprint, [`WIDTH`] if there is none.
     ///
-    /// All slots are compared before anything is decided: in which of them a chain ends is chance, and a wrong guess
-    /// of the processor's costs more than to look at what the cache line holds anyway. The order in which they are
-    /// read means nothing: an entry that is there is in its slot, whatever is written to others meanwhile.
-    fn find(&self, fingerprint: u64) -> Option<Place<'_>> {
-        let (mut own, mut free) = (WIDTH, WIDTH);
-        for slot in (0..WIDTH).rev() {
-            let found = self.fingerprints[slot].load(Ordering::Acquire);
-            own = if found == fingerprint { slot } else { own };
-            free = if found == EMPTY { slot } else { free };
+    /// All slots are compared before anything is decided: in which of them it is, is chance, and a wrong guess of the
+    /// processor's costs more than to look at what the cache line holds anyway. The order in which they are read means
+    /// nothing: a fingerprint that is there is in its slot, whatever is written to others meanwhile.
+    fn slot_of(&self, fingerprint: u64) -> usize {
+        let mut slot = WIDTH;
+        for at in (0..WIDTH).rev() {
+            let found = self.fingerprints[at].load(Ordering::Acquire);
+            slot = if found == fingerprint { at } else { slot };
         }
-        if own < WIDTH {
-            return Some(Place::Own(&self.marks[own]));
-        }
-        (free < WIDTH).then(|| Place::Free(&self.fingerprints[free], &self.marks[free]))
+        slot
     }
 }

@@ -67,22 +67,52 @@ fn a_slot_never_changes_hands() {
     );
 }
 
+/// Buckets with so many entries, none of them in the second, where what comes next has to go if they are five.
+fn with_entries(entries: u64) -> Buckets {
+    let buckets = Buckets::with_capacity(5);
+    for n in 0..entries {
+        buckets.put(100 + n, 1);
+    }
+    buckets
+}
+
 #[test]
 fn who_was_told_of_an_entry_finds_it() {
+    for before in [4, 5] {
+        loom::model(move || {
+            let buckets = Arc::new(with_entries(before));
+            let told = Arc::new(AtomicBool::new(false));
+            let reader = {
+                let (buckets, told) = (Arc::clone(&buckets), Arc::clone(&told));
+                thread::spawn(move || {
+                    let told = told.load(Ordering::Acquire);
+                    let found = buckets.get(COMING);
+                    assert!(
+                        found == Some(2) || !told && found.is_none(),
+                        "told {told}, found {found:?}"
+                    );
+                })
+            };
+            buckets.put(COMING, 2);
+            told.store(true, Ordering::Release);
+            reader.join().unwrap();
+        });
+    }
+}
+
+#[test]
+fn an_entry_beyond_its_full_home_is_found_while_another_goes_there() {
     loom::model(|| {
-        let buckets = Arc::new(Buckets::with_capacity(1));
-        let told = Arc::new(AtomicBool::new(false));
+        let buckets = Arc::new(with_entries(5));
+        buckets.put(LASTING, 1);
         let reader = {
-            let (buckets, told) = (Arc::clone(&buckets), Arc::clone(&told));
+            let buckets = Arc::clone(&buckets);
             thread::spawn(move || {
-                if told.load(Ordering::Acquire) {
-                    assert_eq!(buckets.get(COMING), Some(2));
-                }
+                assert_eq!(buckets.get(LASTING), Some(1));
+                assert!(matches!(buckets.get(COMING), None | Some(2)));
             })
         };
-        buckets.put(LASTING, 1);
         buckets.put(COMING, 2);
-        told.store(true, Ordering::Release);
         reader.join().unwrap();
     });
 }
