@@ -35,6 +35,12 @@ const TURN: usize = 80_000;
 /// How long that turn is.
 const GAP: Duration = Duration::from_millis(110);
 
+/// What the writer's cache of pages may take, in KiB: an import of millions touches the same index pages again.
+const WRITER_CACHE: u32 = 32 * 1024;
+/// The same for each reader. Reading the whole list fills the cache of every connection that takes a part in it, with
+/// pages that are not read again; the system has them as well.
+const READER_CACHE: u32 = 2 * 1024;
+
 /// The schema's steps.
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -70,18 +76,18 @@ impl Sqlite {
             return Err(refuse("it names no absolute path of a file"));
         }
         let path: Arc<Path> = Path::new(path).into();
-        let pool = |connections, wait| {
+        let pool = |connections, cache| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
-                .acquire_timeout(wait)
+                .acquire_timeout(ACQUIRE)
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
-                .connect_lazy_with(options(&path))
+                .connect_lazy_with(options(&path, cache))
         };
         Ok(Self {
-            writer: pool(1, ACQUIRE),
-            readers: pool(4, ACQUIRE),
+            writer: pool(1, WRITER_CACHE),
+            readers: pool(4, READER_CACHE),
             changed: Arc::default(),
             written: Arc::default(),
             mark: None,
@@ -96,7 +102,7 @@ impl Sqlite {
         create(&self.path).map_err(passing)?;
         let _lock = lock(&self.path).await?;
         let failed = |error: sqlx::Error| StoreError::from(Fault::from(error));
-        let mut connection = options(&self.path)
+        let mut connection = options(&self.path, WRITER_CACHE)
             .journal_mode(SqliteJournalMode::Wal)
             .connect()
             .await
@@ -150,13 +156,14 @@ impl Sqlite {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+/// `cache` is in KiB.
+fn options(path: &Path, cache: u32) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", format!("-{cache}"))
         .pragma("temp_store", "memory")
         .disable_statement_logging()
 }

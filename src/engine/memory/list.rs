@@ -80,6 +80,8 @@ struct Generation {
     streams: AtomicIsize,
     /// Entries about a domain.
     domains: AtomicIsize,
+    /// Entries about a pattern.
+    patterned: AtomicIsize,
     patterns: ArcSwap<Vec<Pattern>>,
     patterns_writer: Mutex<()>,
 }
@@ -275,10 +277,10 @@ impl Search<'_> {
     }
 
     fn patterns(&mut self, question: &Question<'_>) -> Option<Found> {
-        let patterns = self.generation.patterns.load();
-        if patterns.is_empty() {
+        if self.generation.patterned.load(Ordering::Acquire) <= 0 {
             return None;
         }
+        let patterns = self.generation.patterns.load();
         let clear = question.clear.to_lowercase();
         for in_stream in [false, true] {
             for found in patterns.iter().filter(|pattern| match &pattern.stream {
@@ -378,8 +380,10 @@ impl Generation {
         if subject.stream.is_some() {
             self.streams.fetch_add(change, Ordering::AcqRel);
         }
-        if let Target::Domain(_) = subject.target {
-            self.domains.fetch_add(change, Ordering::AcqRel);
+        match subject.target {
+            Target::Address(_) => {}
+            Target::Domain(_) => drop(self.domains.fetch_add(change, Ordering::AcqRel)),
+            Target::Pattern(_) => drop(self.patterned.fetch_add(change, Ordering::AcqRel)),
         }
     }
 

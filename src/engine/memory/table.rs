@@ -2,42 +2,40 @@
 //!
 //! Buckets of five slots fill a cache line of 64 octets each, so that a look-up among ten million entries
 //! waits for memory about once. Linear probing goes from bucket to bucket; at most 85 % of the slots are taken
-//! ([`NUMERATOR`]) and a part grows by a fifth, which makes 15 to 18 octets an entry, 16.4 on average.
+//! (`table/bucket.rs`) and a part grows by a fifth, which makes 15 to 18 octets an entry, 16.4 on average.
 //!
 //! **Why a look-up never misses an entry that is there.** A slot's fingerprint changes once in its life,
-//! from [`EMPTY`] to that of its owner, and the owner's mark is stored before it (release, acquire). Removal
-//! stores [`ABSENT`] as the mark and leaves the fingerprint: no chain of slots is ever cut, and no slot ever
-//! changes hands, so that a reader between the two loads cannot take another's mark for its own. What is
-//! absent is swept out when a part is rebuilt: its one writer, under the part's lock, fills new buckets with
-//! all that is live and then puts them in the place of the old (`ArcSwap`). A reader who still holds the old
-//! buckets sees everything that was there at that moment; whatever is written later is later than its look-up.
+//! from `EMPTY` to that of its owner, and the owner's mark is stored before it (release, acquire), as are the bits that
+//! lead there from its home over full buckets. Removal stores [`ABSENT`] as the mark and leaves fingerprint and bits: no
+//! way to an entry is ever cut, and no slot ever changes hands, so that a reader between the two loads cannot take
+//! another's mark for its own. What is absent is swept out when a part is rebuilt: its one writer, under the part's
+//! lock, fills new buckets with all that is live and then puts them in the place of the old (`ArcSwap`). A reader who
+//! still holds the old buckets sees everything that was there at that moment; whatever is written later is later than
+//! its look-up. `table/model.rs` has a model checker try every order in which a reader and the writer can meet at the
+//! slots.
 //!
 //! Nothing fails; fingerprints are taken as they come, and whoever makes them keys them, so that nobody
 //! outside can choose ones that collide.
 
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+mod bucket;
+
 use arc_swap::ArcSwap;
+use bucket::{Buckets, EMPTY, WIDTH};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+pub(super) use bucket::ABSENT;
 
 /// Parts of the table, each with one writer at a time, rebuilt by itself: a writer makes at most one other in
 /// 16 wait, and what growth needs in addition is a sixteenth of all. Each is large enough for huge pages, where the
 /// system gives them: half of what a look-up among millions takes is the way to the page.
 const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 4;
-/// Slots in a bucket: five of 12 octets fit into a cache line.
-const WIDTH: usize = 5;
-/// Of so many slots …
-const DENOMINATOR: usize = 20;
-/// … at most so many are taken.
-const NUMERATOR: usize = 17;
 /// A part that is full is rebuilt with room for a fifth more than lives in it.
 const GROWTH: usize = 5;
-
-/// The fingerprint of a slot that nobody has.
-const EMPTY: u64 = 0;
-/// The mark of what was removed; no entry has it.
-pub(super) const ABSENT: u32 = 0;
 
 /// What is known of fingerprints.
 #[derive(Debug)]
@@ -61,25 +59,6 @@ struct Filled {
     live: usize,
 }
 
-#[derive(Debug)]
-struct Buckets(Box<[Bucket]>);
-
-/// One cache line.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Bucket {
-    fingerprints: [AtomicU64; WIDTH],
-    marks: [AtomicU32; WIDTH],
-}
-
-/// Where a fingerprint is, or would be.
-enum Place<'a> {
-    /// Its slot's mark.
-    Own(&'a AtomicU32),
-    /// The slot where its chain ends.
-    Free(&'a AtomicU64, &'a AtomicU32),
-}
-
 impl Default for Table {
     fn default() -> Self {
         Self::with_capacity(0)
@@ -98,11 +77,8 @@ impl Table {
     /// The mark of a fingerprint.
     pub(super) fn get(&self, fingerprint: u64) -> Option<u32> {
         let fingerprint = kept(fingerprint);
-        let buckets = self.shard(fingerprint).buckets.load();
-        match buckets.find(fingerprint) {
-            Place::Own(mark) => Some(mark.load(Ordering::Acquire)).filter(|&mark| mark != ABSENT),
-            Place::Free(..) => None,
-        }
+        let mark = self.shard(fingerprint).buckets.load().get(fingerprint);
+        mark.filter(|&mark| mark != ABSENT)
     }
 
     /// Gives a fingerprint a mark, which is not [`ABSENT`]; returns the one it had.
@@ -125,8 +101,10 @@ impl Table {
     /// Octets that all slots take.
     #[cfg(test)]
     fn octets(&self) -> usize {
-        let buckets = self.shards.iter().map(|shard| shard.buckets.load().0.len());
-        buckets.sum::<usize>() * size_of::<Bucket>()
+        self.shards
+            .iter()
+            .map(|shard| shard.buckets.load().octets())
+            .sum()
     }
 
     /// Shows every entry to `see`, in no order. What changes meanwhile may be seen or not.
@@ -165,40 +143,26 @@ impl Shard {
     fn insert(&self, fingerprint: u64, mark: u32) -> Option<u32> {
         let mut filled = self.writer.lock();
         let mut buckets = self.buckets.load();
-        if filled.taken >= buckets.most() && matches!(buckets.find(fingerprint), Place::Free(..)) {
+        if filled.taken >= buckets.most() && buckets.get(fingerprint).is_none() {
             let live = filled.live + 1;
             self.rebuild(&mut filled, live + live.div_ceil(GROWTH));
             buckets = self.buckets.load();
         }
-        let old = match buckets.find(fingerprint) {
-            Place::Own(own) => own.swap(mark, Ordering::AcqRel),
-            Place::Free(place, own) => {
-                own.store(mark, Ordering::Relaxed);
-                place.store(fingerprint, Ordering::Release);
-                filled.taken += 1;
-                ABSENT
-            }
-        };
-        if old == ABSENT {
-            filled.live += 1;
-            return None;
-        }
-        Some(old)
+        let old = buckets.put(fingerprint, mark);
+        filled.taken += usize::from(old.is_none());
+        let old = old.filter(|&old| old != ABSENT);
+        filled.live += usize::from(old.is_none());
+        old
     }
 
     fn remove_if(&self, fingerprint: u64, is_meant: impl Fn(u32) -> bool) -> Option<u32> {
         let mut filled = self.writer.lock();
-        let removed = match self.buckets.load().find(fingerprint) {
-            Place::Own(own) => {
-                let mark = own.load(Ordering::Relaxed);
-                if mark == ABSENT || !is_meant(mark) {
-                    return None;
-                }
-                own.store(ABSENT, Ordering::Release);
-                mark
-            }
-            Place::Free(..) => return None,
-        };
+        let buckets = self.buckets.load();
+        let removed = buckets
+            .get(fingerprint)
+            .filter(|&mark| mark != ABSENT && is_meant(mark))?;
+        buckets.put(fingerprint, ABSENT);
+        drop(buckets);
         filled.live -= 1;
         // Most of it is gone, as after an import was undone: give the room back.
         if filled.taken > 4 * (filled.live + WIDTH) {
@@ -212,59 +176,15 @@ impl Shard {
     fn rebuild(&self, filled: &mut Filled, entries: usize) {
         let new = Buckets::with_capacity(entries.max(filled.live));
         self.buckets.load().each(&mut |fingerprint, mark| {
-            if let Place::Free(place, own) = new.find(fingerprint) {
-                own.store(mark, Ordering::Relaxed);
-                place.store(fingerprint, Ordering::Relaxed);
-            }
+            new.put(fingerprint, mark);
         });
         filled.taken = filled.live;
         self.buckets.store(Arc::new(new));
     }
 }
 
-impl Buckets {
-    fn with_capacity(entries: usize) -> Self {
-        let slots = entries * DENOMINATOR / NUMERATOR + 1;
-        Self((0..slots.div_ceil(WIDTH)).map(|_| Bucket::default()).collect())
-    }
-
-    /// The most slots to be taken; one stays free at the least, at which every chain ends.
-    fn most(&self) -> usize {
-        (self.0.len() * WIDTH * NUMERATOR / DENOMINATOR).max(1)
-    }
-
-    fn find(&self, fingerprint: u64) -> Place<'_> {
-        // The bits that did not choose the part, spread evenly over however many buckets there are.
-        let spread = u128::from(fingerprint << SHARD_BITS) * self.0.len() as u128;
-        let home = usize::try_from(spread >> u64::BITS).unwrap_or(0);
-        let (before, after) = self.0.split_at(home);
-        loop {
-            for bucket in after.iter().chain(before) {
-                for (place, mark) in bucket.fingerprints.iter().zip(&bucket.marks) {
-                    let found = place.load(Ordering::Acquire);
-                    if found == fingerprint {
-                        return Place::Own(mark);
-                    }
-                    if found == EMPTY {
-                        return Place::Free(place, mark);
-                    }
-                }
-            }
-        }
-    }
-
-    fn each(&self, see: &mut impl FnMut(u64, u32)) {
-        for bucket in &self.0 {
-            for (place, mark) in bucket.fingerprints.iter().zip(&bucket.marks) {
-                let fingerprint = place.load(Ordering::Acquire);
-                let mark = mark.load(Ordering::Acquire);
-                if fingerprint != EMPTY && mark != ABSENT {
-                    see(fingerprint, mark);
-                }
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -272,7 +192,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::sync::Barrier;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// A number that looks random and is another one for every `n` (splitmix64).
     fn scramble(n: u64) -> u64 {
