@@ -9,6 +9,7 @@ mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
 #[path = "bucket.rs"]
+#[expect(clippy::duplicate_mod, reason = "this is what the model is of")]
 #[expect(dead_code, reason = "the table uses the rest")]
 mod bucket;
 
