@@ -311,13 +311,14 @@ fn parse_text(text: &str) -> Result<(String, Hir), String> {
 }
 
 /// The syntax tree of a pattern over octets, as all are read.
-fn syntax_of(octets: &str) -> Result<Hir, regex_syntax::Error> {
+fn syntax_of(octets: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     regex_syntax::ParserBuilder::new()
         .case_insensitive(true)
         .unicode(false)
         .utf8(false)
         .build()
         .parse(octets)
+        .map_err(Box::new)
 }
 
 fn error(rule: &Rule, problem: String) -> RuleError {
