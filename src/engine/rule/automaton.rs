@@ -15,9 +15,24 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::syntax;
 
 /// The most octets of an automaton, and of what building it takes.
-pub(super) const LARGEST: usize = 128 << 10;
+const LARGEST: usize = 128 << 10;
 /// The most octets that building an automaton takes.
-pub(super) const LARGEST_BUILDING: usize = 1 << 20;
+const LARGEST_BUILDING: usize = 1 << 20;
+
+/// How all patterns are read.
+pub(super) fn syntax() -> syntax::Config {
+    syntax::Config::new()
+        .case_insensitive(true)
+        .unicode(false)
+        .utf8(false)
+}
+
+/// How large an automaton may be.
+pub(super) fn limits() -> dense::Config {
+    dense::Config::new()
+        .dfa_size_limit(Some(LARGEST))
+        .determinize_size_limit(Some(LARGEST_BUILDING))
+}
 
 /// One pattern, compiled.
 #[derive(Debug)]
@@ -32,19 +47,9 @@ impl Automaton {
     /// Compiles a pattern over octets, without regard to case.
     pub fn new(octets: &str) -> Option<Self> {
         let whole = dense::Builder::new()
-            .syntax(
-                syntax::Config::new()
-                    .case_insensitive(true)
-                    .unicode(false)
-                    .utf8(false),
-            )
+            .syntax(syntax())
             .thompson(thompson::Config::new().utf8(false))
-            .configure(
-                dense::Config::new()
-                    .start_kind(StartKind::Unanchored)
-                    .dfa_size_limit(Some(LARGEST))
-                    .determinize_size_limit(Some(LARGEST_BUILDING)),
-            )
+            .configure(limits().start_kind(StartKind::Unanchored))
             .build(octets);
         match whole {
             Ok(automaton) => Some(Self::Whole(Box::new(automaton))),

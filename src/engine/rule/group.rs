@@ -7,14 +7,13 @@
 //!
 //! Nothing fails but the building, where a pattern is none; they were all checked when they were read.
 
-use super::automaton::{LARGEST, LARGEST_BUILDING};
+use super::automaton::{limits, syntax};
 use super::matcher::compile;
 use super::syntax_of;
 use regex::bytes::Regex;
 use regex_automata::dfa::regex::Regex as Span;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::nfa::thompson;
-use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Hir, HirKind};
 use std::ops::Range;
@@ -77,14 +76,9 @@ impl Last {
             parts => Some(front(&Hir::concat(parts.to_vec()))?),
         };
         let whole = Span::builder()
-            .syntax(
-                syntax::Config::new()
-                    .case_insensitive(true)
-                    .unicode(false)
-                    .utf8(false),
-            )
+            .syntax(syntax())
             .thompson(thompson::Config::new().utf8(false))
-            .dense(limited())
+            .dense(limits())
             .build(octets)
             .ok()?;
         Some(Self { whole, front })
@@ -102,19 +96,13 @@ impl Last {
     }
 }
 
-fn limited() -> dense::Config {
-    dense::Config::new()
-        .dfa_size_limit(Some(LARGEST))
-        .determinize_size_limit(Some(LARGEST_BUILDING))
-}
-
 /// An automaton for all ends of a part of a pattern.
 fn front(part: &Hir) -> Option<dense::DFA<Vec<u32>>> {
     let nfa = thompson::Compiler::new()
         .configure(thompson::Config::new().utf8(false))
         .build_from_hir(part)
         .ok()?;
-    let config = limited()
+    let config = limits()
         .start_kind(StartKind::Anchored)
         .match_kind(MatchKind::All);
     dense::Builder::new().configure(config).build_from_nfa(&nfa).ok()
