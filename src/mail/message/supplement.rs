@@ -4,14 +4,17 @@
 //! reply that a gateway has framed in words of its own is bared.
 
 use crate::mail::address::{AddressKey, LocalPart};
-use crate::mail::dsn::{Diagnostic, Recipient, Report};
+use crate::mail::dsn::{Action, Diagnostic, Recipient, Report};
 use crate::mail::formats;
 use crate::mail::letter::Letter;
+use crate::mail::reply::ReplyCode;
+use crate::mail::status::Class;
 use std::collections::HashMap;
 
 /// Fills the gaps of a report from the words beside it.
 pub(super) fn supplement(report: &mut Report, letter: &Letter<'_>) {
     report.recipients.iter_mut().for_each(name_original);
+    report.recipients.iter_mut().for_each(drop_success);
     report.recipients.iter_mut().for_each(formats::peel_recipient);
     if let [recipient] = &mut *report.recipients {
         recipient.doubtful |= is_contradicted(recipient, letter);
@@ -123,6 +126,20 @@ fn name_original(recipient: &mut Recipient) {
             .final_recipient
             .clone_from(&recipient.original_recipient);
     }
+}
+
+/// A success says nothing of a failure: some reporters put what their own server answered last (`250 OK`) in the
+/// fields of a recipient that another one refused.
+fn drop_success(recipient: &mut Recipient) {
+    if !matches!(recipient.action, Some(Action::Failed | Action::Delayed)) {
+        return;
+    }
+    let code = |diagnostic: &Diagnostic| diagnostic.reply().code;
+    recipient.diagnostic = recipient
+        .diagnostic
+        .take()
+        .filter(|diagnostic| !code(diagnostic).is_some_and(ReplyCode::is_success));
+    recipient.status = recipient.status.filter(|status| status.class() != Class::Success);
 }
 
 /// Whether the words may tell more of a recipient.
