@@ -37,6 +37,8 @@ pub(super) struct Session<'a> {
     /// Sendmail's own conclusions: on whom, if they tell, and what; each address once.
     own: Vec<(Option<Address>, &'a str)>,
     own_on: HashMap<AddressKey, usize>,
+    /// The first conclusion on nobody that follows no server's reply: it is on something of Sendmail's own.
+    own_apart: Option<usize>,
     warning: bool,
 }
 
@@ -121,6 +123,9 @@ impl<'a> Session<'a> {
                 self.own.push((named, said));
             }
         } else if is_reply(text) || text.contains("eferred") {
+            if named.is_none() && !on_last_reply {
+                self.own_apart.get_or_insert(self.own.len());
+            }
             self.own.push((named, said));
         }
     }
@@ -157,9 +162,11 @@ impl<'a> Session<'a> {
         own.map(|&(_, said)| said)
     }
 
-    /// What Sendmail says without naming anybody: `554 5.3.0 unknown mailer error 255`.
+    /// What Sendmail says without naming anybody: `554 5.3.0 unknown mailer error 255`; rather than what it
+    /// concludes from a server's reply (`554 5.0.0 Service unavailable`).
     pub(super) fn concluded_on_all(&self) -> Option<&'a str> {
-        let own = self.own.iter().find(|(named, _)| named.is_none());
+        let apart = self.own_apart.and_then(|index| self.own.get(index));
+        let own = apart.or_else(|| self.own.iter().find(|(named, _)| named.is_none()));
         own.map(|&(_, said)| said)
     }
 
