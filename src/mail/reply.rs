@@ -87,7 +87,7 @@ impl Reply {
     }
 
     /// The reply that a report quotes: the first three digits of a refusal (4xx, 5xx) in the midst of a
-    /// text, introduced by a colon or a quotation mark. What stands before it are the reporter's words.
+    /// text, introduced by a colon, a quotation mark or `said`. What stands before it are the reporter's words.
     /// `None` where nothing is quoted.
     #[must_use]
     pub fn quoted_in(text: &str) -> Option<Self> {
@@ -97,7 +97,7 @@ impl Reply {
             .find_map(|at| {
                 let introduced = match octets[at - 1] {
                     b'\'' | b'"' | b':' => true,
-                    b' ' => at > 1 && octets[at - 2] == b':',
+                    b' ' => octets[..at - 1].ends_with(b":") || octets[..at - 1].ends_with(b" said"),
                     _ => false,
                 };
                 let (code, rest) = code_prefix(text.get(at..)?).filter(|_| introduced)?;
@@ -304,6 +304,7 @@ mod tests {
             ),
             ("returned '550 5.4.312 expired'", Some("550 5.4.312 expired'")),
             ("host x said: 554 no", Some("554 no")),
+            ("host x(192.0.2.1) RCPT TO said 554 no", Some("554 no")),
             ("waited for 432 minutes, 500 tries: none", None),
             ("could not deliver in 451 days", None),
             ("rejected: no disk space 550 5.1.1 gone", None),

@@ -98,6 +98,22 @@ pub(super) fn smtp_error(text: &str) -> Option<SmtpError<'_>> {
     })
 }
 
+/// What NetEase says of a server: `SMTP error, RCPT TO: host NAME(IP) RCPT TO said 550 …`.
+fn smtp_error_said(text: &str) -> Option<SmtpError<'_>> {
+    let rest = text.strip_prefix("SMTP error, ")?;
+    let (front, reply) = rest.split_once(" said ")?;
+    let host = front
+        .split_once("host ")
+        .and_then(|(_, host)| host.split(['(', '[', ' ']).next());
+    says_reply(reply).then(|| SmtpError {
+        command: command_first(rest),
+        host: host
+            .map(str::to_ascii_lowercase)
+            .filter(|host| host.contains('.')),
+        reply: reply.trim(),
+    })
+}
+
 fn command_after_article(words: &str) -> Option<&'static str> {
     command_first(words.strip_prefix("pipelined ").unwrap_or(words))
 }
@@ -120,9 +136,16 @@ fn domino(text: &str) -> Option<String> {
     (says_reply(reply)).then(|| reply.to_owned())
 }
 
+/// Servers that pass such a reply on set a code of their own in front: `511 5.1.1 Unknown address error 550-'…'`.
 fn ironport(text: &str) -> Option<String> {
-    let (_, rest) = EnhancedStatus::parse_prefix(text.trim_start())?;
-    let rest = rest.trim_start().strip_prefix("- ")?;
+    let text = text.trim_start();
+    let coded = text.get(..4).is_some_and(|code| {
+        code.ends_with(' ') && code.trim_end().bytes().all(|digit| digit.is_ascii_digit())
+    });
+    let (_, rest) = EnhancedStatus::parse_prefix(if coded { &text[4..] } else { text })?;
+    let rest = rest.trim_start();
+    let known = rest.starts_with("Unknown address error ").then_some(rest);
+    let rest = rest.strip_prefix("- ").filter(|_| !coded).or(known)?;
     let quote = rest.find("-'")?;
     let code = rest.get(quote.checked_sub(3)?..quote)?;
     let code: u16 = code.parse().ok()?;
@@ -146,7 +169,7 @@ pub fn peel_recipient(recipient: &mut Recipient) {
         return;
     };
     if diagnostic.text.starts_with("SMTP error")
-        && let Some(error) = smtp_error(&diagnostic.text)
+        && let Some(error) = smtp_error(&diagnostic.text).or_else(|| smtp_error_said(&diagnostic.text))
     {
         let (text, command) = (error.reply.to_owned(), error.command.map(str::to_owned));
         recipient.remote_mta = recipient.remote_mta.take().or(error.host);
@@ -232,6 +255,10 @@ mod tests {
                 "550 5.7.1 <a@b>... Access denied",
             ),
             (
+                "511 5.1.1 Unknown address error 550-'5.1.1 <a@b>... User unknown' (delivery attempts: 0)",
+                "550 5.1.1 <a@b>... User unknown",
+            ),
+            (
                 "Error transferring to mx.x.test; SMTP Protocol Returned a Permanent Error 550 5.7.1 no",
                 "550 5.7.1 no",
             ),
@@ -269,5 +296,12 @@ mod tests {
             (Some("end of DATA"), Some("mx.b.test"), "550 no")
         );
         assert_eq!(smtp_error("550 no"), None);
+        let netease =
+            smtp_error_said("SMTP error, RCPT TO: host Mx.B.test(192.0.2.1) RCPT TO said 550 User not found")
+                .unwrap();
+        assert_eq!(
+            (netease.command, netease.host.as_deref(), netease.reply),
+            (Some("RCPT TO"), Some("mx.b.test"), "550 User not found")
+        );
     }
 }
