@@ -353,7 +353,18 @@ fn mailbox(field: &'static str, value: &str) -> Result<Address, FieldError> {
     } else {
         Cow::Borrowed(&*text)
     };
-    Address::parse(&decoded).map_err(|error| FieldError::Address { field, error })
+    // `"Ann Smith" <ann@x.test>`, `ann@x.test (unknown)`: no address of RFC 3464, but plain enough.
+    let within = || {
+        let bracketed = decoded
+            .rsplit_once('<')
+            .and_then(|(_, rest)| rest.split_once('>'));
+        let commented = || decoded.split_once(" (").map(|(front, _)| front);
+        let plain = bracketed.map(|(inner, _)| inner).or_else(commented)?;
+        Address::parse(plain.trim()).ok()
+    };
+    Address::parse(&decoded)
+        .or_else(|error| within().ok_or(error))
+        .map_err(|error| FieldError::Address { field, error })
 }
 
 /// Decodes the two escapes of xtext (RFC 3461 §4) that printable addresses need, `+2B` and `+3D`.
