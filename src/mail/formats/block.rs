@@ -10,17 +10,24 @@ use crate::mail::reply::Reply;
 pub(super) fn address(text: &str) -> Option<Address> {
     let bracketed = text.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
     let bracketed = bracketed.map(|(inner, _)| inner);
-    let bare = text.split(|c: char| c.is_whitespace() || "<>()[],;\"'".contains(c));
+    let bare = text.split(|c: char| c.is_whitespace() || "<>()[],;\"'".contains(c) || is_wide_mark(c));
     bracketed
         .chain(bare)
         .filter(|word| word.contains('@'))
         .find_map(mailbox)
 }
 
+/// Whether a character is a mark of Eastern scripts: it joins words as it ends them, and is no part of an address
+/// although an international one may hold any character (RFC 6531).
+#[must_use]
+pub(super) fn is_wide_mark(c: char) -> bool {
+    "\u{ff1a}\u{ff1b}\u{ff0c}\u{ff08}\u{ff09}\u{ff1c}\u{ff1e}、。「」『』【】〈〉《》".contains(c)
+}
+
 /// A mailbox that is the whole of a word, but for punctuation and `mailto:` or `rfc822;` around it.
 #[must_use]
 pub(super) fn mailbox(word: &str) -> Option<Address> {
-    let word = word.trim_matches(|c: char| c.is_whitespace() || "<>()[],;:'`".contains(c));
+    let word = word.trim_matches(|c: char| c.is_whitespace() || "<>()[],;:'`".contains(c) || is_wide_mark(c));
     let word = word.trim_end_matches('.');
     let lower = word.get(..7).unwrap_or_default().to_ascii_lowercase();
     let word = match &*lower {
@@ -28,7 +35,8 @@ pub(super) fn mailbox(word: &str) -> Option<Address> {
         _ => word,
     };
     // Words around an address are no part of it; blanks may stand in a quoted local part only.
-    let one = word.starts_with('"') || !word.contains(|c: char| c.is_whitespace() || c == '<' || c == '>');
+    let parts = |c: char| c.is_whitespace() || c == '<' || c == '>' || is_wide_mark(c);
+    let one = word.starts_with('"') || !word.contains(parts);
     (one && word.contains('@'))
         .then(|| Address::parse(word).ok())
         .flatten()

@@ -1,15 +1,19 @@
 //! Notices of mail systems that we do not know: the last of the readers, and the most careful one.
 //!
 //! A mail is one if a daemon sent it and its subject or its opening words speak of mail that was not delivered,
-//! in one of the languages that mail systems speak. Whom it is about stands, in falling order of certainty, in
+//! in one of the languages that mail systems speak, to whoever sent that mail: logs, alerts and statistics speak of
+//! it too, and a postmaster writes letters ([`evidence`]). Whom it is about stands, in falling order of certainty, in
 //! `X-Failed-Recipients`, at the start of a line (`<a@b>: reason`, `a@b` with the reason beneath it), in the
 //! transcript of a session (`>>> RCPT TO:<a@b>`, and its refusal), behind a label (`Recipient: a@b`), in a sentence
 //! that speaks of failure, or only in the returned header, if that names one. Whoever the notice was sent to or comes from, and
 //! whom it asks readers to write to, is nobody that it is about. Without an address it declines.
 //!
 //! What was said of a recipient is the server's reply that stands behind the address, or that names it; where
-//! there is one recipient or one reply only, the nearest; else the sentence that speaks of failure.
+//! there is one recipient or one reply only, the nearest; else the words that tell why ([`reason`]).
 
+mod answer;
+mod evidence;
+mod reason;
 mod wording;
 
 use super::{Format, block};
@@ -17,16 +21,16 @@ use crate::mail::address::{Address, AddressKey, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
 use crate::mail::field::{header, unfolded};
 use crate::mail::letter::{Letter, is_header_only};
-use crate::mail::reply::Reply;
-use crate::mail::status::Class;
+use crate::mail::verp::Verp;
+use answer::{bared, numbered, reply_in};
+use reason::Reasons;
 use std::borrow::Cow;
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 /// The format.
 pub const FORMAT: Format = Format {
     name: "generic",
-    tell,
+    tell: evidence::is_notice,
     read,
 };
 
@@ -35,11 +39,6 @@ const MAX_LINES: usize = 2000;
 const MAX_RECIPIENTS: usize = 500;
 /// As many lines of one paragraph as may belong to one reply.
 const MAX_REPLY_LINES: usize = 8;
-
-fn tell(letter: &Letter<'_>) -> bool {
-    let sent_by_daemon = letter.is_from_daemon() || letter.has("X-Failed-Recipients");
-    sent_by_daemon && (wording::fails(letter.subject()) || wording::fails_at_start(letter.words()))
-}
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let mut found = Found {
@@ -58,6 +57,9 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     if found.candidates.is_empty() {
         found.in_returned(letter);
     }
+    if found.candidates.is_empty() {
+        found.in_return_path(letter);
+    }
     let mut recipients = found.recipients();
     if recipients.is_empty() {
         return None;
@@ -71,6 +73,12 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
         recipients,
         ..Report::default()
     })
+}
+
+/// Whether a text says, in words that hardly anything but a notice has, that mail was not delivered.
+#[must_use]
+pub fn speaks_of_failure(text: &str) -> bool {
+    wording::fails_surely(text)
 }
 
 /// Finds the address that the first of some lines is about; what follows it on that line.
@@ -106,11 +114,26 @@ impl<'a> Found<'a> {
 
     fn in_lines(&mut self, finder: Finder) {
         for at in 0..self.lines.len() {
-            let about = finder(&self.lines[at..]).filter(|_| !wording::invites(self.lines[at]));
+            // Who signs a notice is nobody that it is about.
+            if self.lines[at] == "--" && !self.candidates.is_empty() {
+                break;
+            }
+            let about = finder(&self.lines[at..])
+                .filter(|_| !wording::invites(self.lines[at]) && !self.is_invited(at));
             if let Some((address, rest)) = about {
                 self.add(address, Some(at), rest, false);
             }
         }
+    }
+
+    /// Whether the last words above a line tell readers to write to whom it names.
+    fn is_invited(&self, at: usize) -> bool {
+        let mut above = self.lines[..at]
+            .iter()
+            .rev()
+            .take(3)
+            .filter(|line| !line.is_empty());
+        above.next().is_some_and(|line| wording::invites_below(line))
     }
 
     /// Takes the recipient from the header of the returned mail: by its envelope where that left a trace, else
@@ -123,6 +146,16 @@ impl<'a> Found<'a> {
             && let Some(address) = block::address(&field)
         {
             self.add(address, None, "", inferred);
+        }
+    }
+
+    /// Takes the recipient from the path that the notice came back to, where our mail's own held one.
+    fn in_return_path(&mut self, letter: &Letter<'_>) {
+        let fields = ["Delivered-To", "X-Original-To", "Envelope-To", "To"];
+        let mut paths = fields.iter().filter_map(|name| letter.field(name));
+        let held = paths.find_map(|path| Verp::decode(&path)?.exact().cloned());
+        if let Some(address) = held {
+            self.add(address, None, "", true);
         }
     }
 
@@ -148,7 +181,7 @@ impl<'a> Found<'a> {
             .collect();
         let named = self.named();
         let alone = self.candidates.len() == 1;
-        let sentence = OnceCell::new();
+        let reasons = Reasons::in_lines(&self.lines);
         let recipient = |candidate: &Candidate<'_>| {
             let named = named.get(&candidate.address.key(LocalPart::Fold));
             let at = candidate
@@ -160,10 +193,13 @@ impl<'a> Found<'a> {
             // The next reply is this recipient's if it can be nobody else's.
             let nearest = || nearest(&replies, at.unwrap_or(0)).filter(|_| alone || replies.len() == 1);
             let reply = reply.or_else(|| nearest().map(|(at, start)| self.reply_at(at, start)));
-            let said = reply.unwrap_or_else(|| match own.chars().filter(|c| c.is_alphabetic()).count() {
-                6.. => own,
-                _ => sentence.get_or_init(|| self.find_sentence()).clone(),
-            });
+            let said = match reply {
+                Some(reply) => bared(&reply).unwrap_or(reply),
+                None => {
+                    let said = reasons.of(own, alone);
+                    numbered(&said).unwrap_or(said)
+                }
+            };
             Recipient {
                 doubtful: candidate.inferred,
                 ..block::failed(candidate.address.clone(), &said)
@@ -213,14 +249,6 @@ impl<'a> Found<'a> {
 
     fn reply_at(&self, at: usize, start: usize) -> String {
         format!("{} {}", &self.lines[at][start..], self.paragraph(at))
-    }
-
-    fn find_sentence(&self) -> String {
-        let is_words = |line: &&&str| !line.starts_with("--") && !wording::is_boilerplate(line);
-        let lines = || self.lines.iter().filter(is_words);
-        let sentence = lines().find(|line| wording::tells_why(line) && !wording::invites(line));
-        let sentence = sentence.or_else(|| lines().find(|line| wording::fails(line)));
-        sentence.map(|&line| line.to_owned()).unwrap_or_default()
     }
 
     /// The lines right behind one, up to an empty one, a rule or another recipient.
@@ -334,8 +362,14 @@ fn heading<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
     (ends || wording::fails(rest) || wording::tells_why(rest)).then_some((address, rest))
 }
 
-/// An address behind a label: `Recipient: a@b`.
+/// An address behind a label: `Recipient: a@b`, or, as in the cells of a table, `Recipient a@b`.
 fn labelled<'a>(lines: &[&'a str]) -> Option<(Address, &'a str)> {
+    if let Some((label, word)) = lines.first()?.rsplit_once(' ')
+        && word.contains('@')
+        && wording::is_name(label)
+    {
+        return Some((block::mailbox(word)?, ""));
+    }
     let (label, rest) = lines.first()?.split_once([':', '\u{ff1a}'])?;
     let is_label = label.len() <= 60 && wording::labels(label);
     is_label.then(|| leading(rest.trim_start())).flatten()
@@ -357,7 +391,8 @@ fn leading(text: &str) -> Option<(Address, &str)> {
     let (word, rest) = match text.strip_prefix('<') {
         Some(inner) => inner.split_once('>')?,
         None => {
-            let end = text.find(|c: char| c.is_whitespace() || "<>()[],;:\"'".contains(c));
+            let ends = |c: char| c.is_whitespace() || "<>()[],;:\"'".contains(c) || block::is_wide_mark(c);
+            let end = text.find(ends);
             text.split_at(end.unwrap_or(text.len()))
         }
     };
@@ -365,83 +400,9 @@ fn leading(text: &str) -> Option<(Address, &str)> {
     Some((address, rest.trim_start_matches(['"', '\'', '>', ']'])))
 }
 
-/// Where in a text a server's reply begins: three digits of a failure with words behind them, or an enhanced
-/// status.
-fn reply_in(text: &str) -> Option<usize> {
-    /// As much of a reply as tells that it is one.
-    const ENOUGH: usize = 80;
-    let mut at = 0;
-    for word in text.split_inclusive(char::is_whitespace) {
-        let bare = word.trim_start_matches(['(', '"', '\'', '<', '[', ':', '#']);
-        let start = at + word.len() - bare.len();
-        at += word.len();
-        if !bare.starts_with(['4', '5']) {
-            continue;
-        }
-        let found = &text[start..text.floor_char_boundary(start + ENOUGH)];
-        let reply = Reply::parse(found);
-        let fails = reply
-            .code
-            .is_some_and(|code| code.is_permanent() || code.is_transient())
-            || (reply.code.is_none() && reply.status.is_some_and(|s| s.class() != Class::Success));
-        let says = reply.text.chars().filter(|c| c.is_alphabetic()).count() > 2;
-        if fails && says && (reply.status.is_some() || starts_like_reply(found)) {
-            return Some(start);
-        }
-    }
-    None
-}
-
-/// Whether three digits at the start are a code and no number among others (`550 messages`, `500 MB`).
-fn starts_like_reply(text: &str) -> bool {
-    const UNITS: [&str; 14] = [
-        "mb",
-        "kb",
-        "gb",
-        "bytes",
-        "messages",
-        "mails",
-        "users",
-        "seconds",
-        "minutes",
-        "hours",
-        "days",
-        "times",
-        "recipients",
-        "characters",
-    ];
-    let next = text[3..]
-        .trim_start_matches(['-', ' '])
-        .split_whitespace()
-        .next()
-        .unwrap_or_default();
-    let next = next.trim_end_matches(['.', ',', ';', ')']);
-    !next.is_empty() && !UNITS.iter().any(|unit| next.eq_ignore_ascii_case(unit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn replies_are_found_in_lines() {
-        let table = [
-            (
-                "the server said: 550 5.1.1 no such user",
-                Some("550 5.1.1 no such user"),
-            ),
-            ("(550-mailbox gone)", Some("550-mailbox gone)")),
-            ("reason: 5.2.2 over quota", Some("5.2.2 over quota")),
-            ("queued 500 messages", None),
-            ("your quota of 500 MB", None),
-            ("250 ok", None),
-            ("at 10.5.1.1 and 5501", None),
-            ("", None),
-        ];
-        for (text, reply) in table {
-            assert_eq!(reply_in(text).map(|at| &text[at..]), reply, "{text}");
-        }
-    }
 
     #[test]
     fn addresses_head_lines() {
@@ -451,5 +412,18 @@ mod tests {
         assert_eq!(found("a@b.test: 550 no").as_deref(), Some("a@b.test|: 550 no"));
         assert_eq!(found("a@b.test is my friend"), None);
         assert_eq!(found("write to a@b.test"), None);
+        assert_eq!(found("宛先：a@b.test"), None);
+        let labelled = |line: &str| labelled(&[line]).map(|(address, _)| address.to_string());
+        for line in [
+            "宛先：a@b.test",
+            "Recipient: <a@b.test>",
+            "받는 사람 a@b.test",
+            "收件人：a@b.test（不存在）",
+        ] {
+            assert_eq!(labelled(line).as_deref(), Some("a@b.test"), "{line}");
+        }
+        for line in ["to a@b.test", "The recipient has moved. New address: a@b.test"] {
+            assert_eq!(labelled(line), None, "{line}");
+        }
     }
 }
