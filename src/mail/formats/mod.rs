@@ -68,6 +68,7 @@ mod session;
 use super::dsn::Report;
 use super::field;
 use super::letter::Letter;
+pub use generic::speaks_of_failure;
 pub use phrase::peel_recipient;
 
 /// One way of reporting.

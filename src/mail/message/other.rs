@@ -10,6 +10,7 @@ mod auto_reply;
 mod closed;
 
 use super::{Answer, Kind};
+use crate::mail::formats;
 use crate::mail::letter::{Letter, is_type};
 use mail_parser::MimeHeaders;
 
@@ -32,12 +33,22 @@ pub(super) fn certain(letter: &Letter<'_>) -> Option<Other> {
         return Some(none(Some(format)));
     }
     if is_from_machine(letter) {
-        return None;
+        if is_passed_on(letter) {
+            return Some(none(None));
+        }
+        // Postmasters go on holiday too. What a mail system returns, it returns whatever its subject says.
+        let returns = || {
+            letter.has("X-Failed-Recipients")
+                || letter.returned().is_some()
+                || letter.parts().any(|p| p.is_message())
+        };
+        let format = auto_reply::by_subject(letter).filter(|_| !returns());
+        return format.map(|format| answered(letter, format));
     }
     if let Some(format) = auto_reply::tell(letter) {
         return Some(answered(letter, format));
     }
-    (is_by_human(letter) || is_from_list(letter)).then(|| none(None))
+    (is_by_human(letter) || is_from_list(letter) || is_of_ticket(letter)).then(|| none(None))
 }
 
 /// What a message is that nobody else could read.
@@ -48,17 +59,42 @@ pub(super) fn rest(letter: &Letter<'_>) -> Other {
     }
 }
 
+/// How people's programs begin the subjects of what they pass on, and of what they answer.
+const FORWARD: [&str; 16] = [
+    "fwd:", "fw:", "wg:", "tr:", "rv:", "enc:", "i:", "doorst:", "vs:", "vb:", "vl:", "pd:", "转发", "轉寄",
+    "轉發", "fyi:",
+];
+const ANSWER: [&str; 14] = [
+    "re:", "re[", "aw:", "antw:", "sv:", "ref:", "rif:", "r:", "res:", "odp:", "ynt:", "答复", "回复", "回覆",
+];
+
+/// Whether somebody behind a mail system's name, a postmaster, passes on a notice or answers one. Systems that
+/// take over the subject of the mail that they return may begin theirs so too, but then it speaks of other things.
+fn is_passed_on(letter: &Letter<'_>) -> bool {
+    let subject = letter.subject().trim_start();
+    let mut marks = FORWARD.iter().chain(&ANSWER);
+    let rest = marks.find_map(|mark| subject.strip_prefix(mark));
+    let declared =
+        || is_type(letter.message().root_part(), "multipart", "report") || letter.has("X-Failed-Recipients");
+    rest.is_some_and(formats::speaks_of_failure) && !declared()
+}
+
+/// Whether a ticket system tells of a request, and perhaps repeats it: it may be about a bounce. A bounce that takes over
+/// the subject of such mail says first what it is.
+fn is_of_ticket(letter: &Letter<'_>) -> bool {
+    const MARKS: [&str; 5] = ["[ticket", "ticket#", "ticket #", "[case ", "[request "];
+    let subject = letter.subject().trim_start();
+    let front = MARKS
+        .iter()
+        .find_map(|mark| subject.find(mark))
+        .map(|at| &subject[..at]);
+    let answers = || ANSWER.iter().any(|mark| subject.starts_with(mark));
+    front.is_some_and(|front| answers() || !formats::speaks_of_failure(front))
+}
+
 /// Whether a person seems to forward or to answer something: a bounce that they pass on or discuss is theirs
 /// to tell of.
 pub(super) fn is_by_human(letter: &Letter<'_>) -> bool {
-    const FORWARD: [&str; 16] = [
-        "fwd:", "fw:", "wg:", "tr:", "rv:", "enc:", "i:", "doorst:", "vs:", "vb:", "vl:", "pd:", "转发",
-        "轉寄", "轉發", "fyi:",
-    ];
-    const ANSWER: [&str; 14] = [
-        "re:", "re[", "aw:", "antw:", "sv:", "ref:", "rif:", "r:", "res:", "odp:", "ynt:", "答复", "回复",
-        "回覆",
-    ];
     if is_from_machine(letter) {
         return false;
     }

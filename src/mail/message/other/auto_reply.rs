@@ -77,12 +77,23 @@ pub(super) fn tell(letter: &Letter<'_>) -> Option<&'static str> {
     if says_so(letter) {
         return Some("rfc3834");
     }
+    let answers = || begins(letter, AMBIGUOUS) && is_by_program(letter);
+    by_subject(letter).or_else(|| answers().then_some("auto-reply"))
+}
+
+/// As [`tell`], by a subject that nothing else has.
+pub(super) fn by_subject(letter: &Letter<'_>) -> Option<&'static str> {
+    begins(letter, SUBJECTS).then_some("auto-reply")
+}
+
+/// Whether the subject begins with one of the marks, in an answer too.
+fn begins(letter: &Letter<'_>, marks: &[&str]) -> bool {
+    let subject = letter.subject().trim_start();
     let subject = ["re:", "aw:", "sv:", "antw:"]
         .iter()
         .find_map(|mark| subject.strip_prefix(mark))
         .map_or(subject, str::trim_start);
-    let begins = |marks: &[&str]| marks.iter().any(|mark| subject.starts_with(mark));
-    (begins(SUBJECTS) || (begins(AMBIGUOUS) && is_by_program(letter))).then_some("auto-reply")
+    marks.iter().any(|mark| subject.starts_with(mark))
 }
 
 /// Whether a field says that this is an automatic answer.
