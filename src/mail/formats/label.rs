@@ -1,6 +1,7 @@
 //! Lines with a label in front, as many reporters write (`Failed address: user@example.test`), and looking
 //! for phrases.
 
+use super::block;
 use crate::mail::letter::Letter;
 use mail_parser::MimeHeaders;
 
@@ -46,7 +47,14 @@ pub(super) fn head(words: &str, octets: usize) -> &str {
 /// write about a notice say something before they quote it.
 pub(super) fn speaks(letter: &Letter<'_>, introductions: &[&str]) -> bool {
     let words = letter.words().trim_start();
-    letter.is_from_daemon() || introductions.iter().any(|front| words.starts_with(front))
+    let begins = || introductions.iter().any(|front| words.starts_with(front));
+    letter.is_from_daemon() || (begins() && !is_from_author(letter))
+}
+
+/// Whether mail came from the very mailbox that wrote it, as people's does: some begin with what they ask about.
+fn is_from_author(letter: &Letter<'_>) -> bool {
+    let path = letter.field("Return-Path").and_then(|path| block::mailbox(&path));
+    path.is_some_and(|path| letter.author().is_some_and(|author| author == path))
 }
 
 /// The boundary between the parts of a message; empty where it has none.
