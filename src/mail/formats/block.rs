@@ -10,7 +10,7 @@ use crate::mail::reply::Reply;
 pub(super) fn address(text: &str) -> Option<Address> {
     let bracketed = text.split('<').skip(1).filter_map(|rest| rest.split_once('>'));
     let bracketed = bracketed.map(|(inner, _)| inner);
-    let bare = text.split(|c: char| c.is_whitespace() || "<>()[],;\"'".contains(c) || is_wide_mark(c));
+    let bare = text.split(|c: char| c.is_whitespace() || "<>()[],;:\"'".contains(c) || is_wide_mark(c));
     bracketed
         .chain(bare)
         .filter(|word| word.contains('@'))

@@ -39,6 +39,8 @@ const MAX_LINES: usize = 2000;
 const MAX_RECIPIENTS: usize = 500;
 /// As many lines of one paragraph as may belong to one reply.
 const MAX_REPLY_LINES: usize = 8;
+/// As long as what stands in front of a command in a transcript may be, in octets.
+const MAX_MARK: usize = 24;
 
 fn read(letter: &Letter<'_>) -> Option<Report> {
     let mut found = Found {
@@ -333,13 +335,11 @@ fn is_command(line: &str) -> bool {
     line.starts_with(">>>") || line.starts_with("==>")
 }
 
-/// `>>> RCPT TO:<a@b>`, as transcripts of sessions show it.
+/// `>>> RCPT TO:<a@b>`, as transcripts of sessions show it, perhaps behind a time or what else marks what was sent.
 fn transcript(line: &str) -> Option<Address> {
-    let line = line.trim_start_matches(['>', '-', '=', ' ']);
-    let at = line
-        .get(..8)
-        .filter(|start| start.eq_ignore_ascii_case("rcpt to:"))?
-        .len();
+    const COMMAND: &str = "rcpt to:";
+    let front = &line[..line.floor_char_boundary(MAX_MARK + COMMAND.len())];
+    let at = front.to_ascii_lowercase().find(COMMAND)? + COMMAND.len();
     Some(leading(line[at..].trim_start())?.0)
 }
 
@@ -403,6 +403,19 @@ fn leading(text: &str) -> Option<(Address, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transcripts_name_recipients() {
+        let found = |line: &str| transcript(line).map(|address| address.to_string());
+        for line in [
+            ">>> RCPT TO:<a@b.test>",
+            "12:01:07 rcpt to: a@b.test",
+            "RCPT TO:<a@b.test>",
+        ] {
+            assert_eq!(found(line).as_deref(), Some("a@b.test"), "{line}");
+        }
+        assert_eq!(found("this is what we said after your RCPT TO:<a@b.test>"), None);
+    }
 
     #[test]
     fn addresses_head_lines() {

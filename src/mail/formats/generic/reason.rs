@@ -8,6 +8,9 @@ use std::cell::OnceCell;
 
 /// As many letters as make words.
 const MIN_LETTERS: usize = 6;
+/// As many lines as belong to one reason, and labels that are asked for it.
+const MAX_LINES: usize = 12;
+const MAX_REASONS: usize = 16;
 
 /// The reasons in a notice.
 pub(super) struct Reasons<'a> {
@@ -66,7 +69,8 @@ impl<'a> Reasons<'a> {
                 .rposition(|line| wording::announces_reason(line))?;
             Some(certain(paragraph(&self.lines[at + 1..])))
         };
-        reasons.map(certain).find(says).or_else(announced).filter(says)
+        let mut reasons = reasons.take(MAX_REASONS).map(certain);
+        reasons.find(says).or_else(announced).filter(says)
     }
 
     fn find_sentence(&self) -> String {
@@ -113,11 +117,12 @@ fn certain(text: String) -> String {
     kept.join(" ")
 }
 
-/// The lines up to an empty one.
+/// The lines up to an empty one, as far as they are one reason.
 fn paragraph(lines: &[&str]) -> String {
     let lines = lines.iter().skip_while(|line| line.is_empty());
     lines
         .take_while(|line| !line.is_empty())
+        .take(MAX_LINES)
         .copied()
         .collect::<Vec<_>>()
         .join(" ")

@@ -101,7 +101,7 @@ static ADDRESSES: Phrases = Phrases::of(&[
 #[rustfmt::skip]
 const ROUND_UPS: &[&str] = &[
     "summary", "summaries", "digest", "statistic", "logwatch", "daily ", "weekly ", "monthly ", "cron <",
-    "[fail2ban]", "log report", "tagesbericht", "wochenbericht", "zusammenfassung", "statistik", "résumé",
+    "[fail2ban]", "log report", "bounce rate", "tagesbericht", "wochenbericht", "zusammenfassung", "statistik", "résumé",
     "resumen", "riepilogo", "resumo", "сводка", "отчет за", "日報", "日报", "周报",
 ];
 
@@ -170,7 +170,8 @@ const LABELS: &[&str] = &[
     "mailbox", "rcpt", "destination", "intended for", "sent to", "original-recipient", "final-recipient",
     "empfänger", "empfängeradresse", "adressat", "an", "destinataire", "adresse", "destinatario",
     "destinatário", "dirección", "indirizzo", "para", "ontvanger", "geadresseerde", "odbiorca", "adresat",
-    "получатель", "адрес", "адресат", "кому", "宛先", "送信先", "受信者", "メールアドレス", "收件人", "收件地址", "받는 사람",
+    "получатель", "адрес", "адресат", "кому", "宛先", "あて先", "送信先", "送付先", "受信者", "メールアドレス", "收件人", "收件者", "收件地址", "받는 사람",
+    "받는이", "수신자", "수신인",
     "mottagare", "modtager",
 ];
 
