@@ -29,6 +29,11 @@ const DIGIT: u8 = 1;
 const AT: u8 = 2;
 const COLON: u8 = 4;
 const BETWEEN: u8 = 8;
+const LETTER: u8 = 16;
+/// What stands in ids beside letters and digits.
+const JOINT: u8 = 32;
+/// What ids are of.
+const TOKEN: u8 = DIGIT | LETTER | JOINT;
 
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -37,6 +42,8 @@ static CLASSES: [u8; 256] = {
         #[allow(clippy::cast_possible_truncation, reason = "octet < 256")]
         let class = match octet as u8 {
             b'0'..=b'9' => DIGIT,
+            b'a'..=b'z' | b'A'..=b'Z' => LETTER,
+            b'-' | b'_' => JOINT,
             b'@' => AT,
             b':' => COLON,
             b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b',' | b';' => BETWEEN,
@@ -94,7 +101,7 @@ pub fn normalise_into(text: &str, out: &mut String) {
             end += 1;
         }
         // nothing that short is an IP address or an id
-        if end - start >= 7 || seen & !DIGIT != 0 {
+        if end - start >= 7 || seen & (AT | COLON) != 0 {
             copy.word(start, end, seen);
         }
         next = end;
@@ -216,41 +223,50 @@ impl Copy<'_> {
         let octets = self.text.as_bytes();
         let mut at = start;
         while at < end {
-            if !of_token(octets[at]) {
+            let first = class(octets[at]);
+            if first & TOKEN == 0 {
                 at += 1;
                 continue;
             }
-            if let Some(stop) = ipv4(octets, start, at, end) {
+            if first & DIGIT != 0
+                && let Some(stop) = ipv4(octets, start, at, end)
+            {
                 self.replace(at, stop, HOST);
                 at = stop;
                 continue;
             }
-            let stop = octets[at..end].iter().position(|&octet| !of_token(octet));
-            let stop = stop.map_or(end, |length| at + length);
-            if is_id(&octets[at..stop]) {
-                self.replace(at, stop, ID);
+            let token = token(&octets[at..end]);
+            if token.is_id {
+                self.replace(at, at + token.octets, ID);
             }
-            at = stop;
+            at += token.octets;
         }
     }
 }
 
-fn of_token(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
+/// A run of what ids are of.
+struct Token {
+    octets: usize,
+    /// Whether it is an id: of twelve octets or more, in which letters and digits change at least three times.
+    is_id: bool,
 }
 
-fn is_id(token: &[u8]) -> bool {
-    if token.len() < 12 {
-        return false;
+fn token(octets: &[u8]) -> Token {
+    let (mut length, mut changes, mut last) = (0, 0, 0);
+    for class in octets.iter().map(|&octet| class(octet)) {
+        if class & TOKEN == 0 {
+            break;
+        }
+        let kind = class & (DIGIT | LETTER);
+        // Only of one and the other are both bits left.
+        changes += usize::from(kind ^ last == DIGIT | LETTER);
+        last = if kind == 0 { last } else { kind };
+        length += 1;
     }
-    let mut changes = 0;
-    let mut last = None;
-    for octet in token.iter().filter(|octet| octet.is_ascii_alphanumeric()) {
-        let digit = octet.is_ascii_digit();
-        changes += usize::from(last.is_some_and(|last| last != digit));
-        last = Some(digit);
+    Token {
+        octets: length,
+        is_id: length >= 12 && changes >= 3,
     }
-    changes >= 3
 }
 
 /// Where the IPv4 address at `at` ends; `None` where there is none, or only a part of more numbers.

@@ -118,14 +118,19 @@ fn trimmed(text: &str) -> &str {
 
 /// Three digits at the start, followed by a blank, a hyphen, a colon (`550: no such user`) or the end.
 fn code_prefix(text: &str) -> Option<(ReplyCode, &str)> {
-    let digits = text.get(..3).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?;
-    let rest = &text[3..];
-    let separated =
-        rest.is_empty() || rest.starts_with(|c: char| matches!(c, '-' | ':') || c.is_ascii_whitespace());
-    if !separated {
+    let digits = text.as_bytes().first_chunk::<3>()?;
+    if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let code = ReplyCode::new(digits.parse().ok()?)?;
+    let number = digits
+        .iter()
+        .fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    let rest = &text[3..];
+    let separated = match rest.as_bytes().first() {
+        None | Some(b'-' | b':') => true,
+        Some(octet) => octet.is_ascii_whitespace(),
+    };
+    let code = ReplyCode::new(number).filter(|_| separated)?;
     Some((code, rest.strip_prefix(['-', ':']).unwrap_or(rest)))
 }
 
@@ -152,10 +157,10 @@ fn without_continuations(text: &str, code: ReplyCode, mut continued: bool) -> St
     let [hundreds, tens, ones] = [number / 100, number / 10 % 10, number % 10];
     #[allow(clippy::cast_possible_truncation, reason = "digits")]
     let digits = [hundreds, tens, ones].map(|digit| b'0' + digit as u8);
-    let code = std::str::from_utf8(&digits).unwrap_or_default();
     if is_plain(text, &digits) {
         return text.to_owned();
     }
+    let code = std::str::from_utf8(&digits).unwrap_or_default();
     let mut words = Words(String::with_capacity(text.len()));
     let mut tokens = text.split_ascii_whitespace().peekable();
     while let Some(token) = tokens.next() {
