@@ -5,7 +5,7 @@
 //! [`Memory::set_lane`] after a commit, and on what other nodes changed); until that feed has caught
 //! up once, [`Memory::is_loaded`] says no and the hooks let mail pass.
 //!
-//! Suppressions are read without locks (`memory/list.rs`, `memory/table.rs`), sixteen bytes each.
+//! Suppressions are read without locks (`memory/list.rs`, `memory/table.rs`), about twenty bytes each.
 
 use super::decide::Record;
 use super::exchanger;

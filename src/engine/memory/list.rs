@@ -1,7 +1,7 @@
 //! The suppression list in memory: which subjects must not be mailed, read without locks.
 //!
-//! Subjects are not kept, only 64 bits of SipHash-1-3 of their canonical text under a key of this process: 16
-//! bytes an entry instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
+//! Subjects are not kept, only 64 bits of SipHash-1-3 of their canonical text under a key of this process: 18 to
+//! 21 bytes an entry instead of about 80, nothing to leak, and nobody outside can choose addresses that collide. With
 //! ten million entries a look-up hits a stranger's with probability 5e-13. Only patterns, of which operators write
 //! a few, are kept as text: they must be matched.
 //!
@@ -9,8 +9,9 @@
 //! in its stream; patterns, in all mail and in the stream. The first entry in force answers. One in quarantine
 //! answers only where there is none in force. What there are no entries of at all is not looked for.
 //!
-//! **Loading** fills a generation beside the one that answers, and puts it in its place when it is complete;
-//! what changes meanwhile is written to both.
+//! **Loading** fills a generation beside the one that answers, which takes over its parts one by one when it is complete;
+//! what changes meanwhile is written to both. Each entry is in one part: a look-up meanwhile finds it as it was before or
+//! as it is now.
 //!
 //! **Heights.** A change comes twice: from whoever committed it here, at once, and from the change feed. The first
 //! may be late, and the feed may have lifted by then what it suppresses; so it counts only as long as its number
@@ -64,7 +65,7 @@ pub struct Found {
 /// The list.
 pub(super) struct List {
     hasher: SipHasher13,
-    current: ArcSwap<Generation>,
+    current: Generation,
     /// What is being loaded; held while anything is written, so that both get the same in one order.
     coming: Mutex<Option<Arc<Generation>>>,
     details: Details,
@@ -107,19 +108,19 @@ impl List {
     pub(super) fn new(key: [u64; 2]) -> Self {
         Self {
             hasher: SipHasher13::new_with_keys(key[0], key[1]),
-            current: ArcSwap::default(),
+            current: Generation::default(),
             coming: Mutex::default(),
             details: Details::default(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.current.load().table.len()
+        self.current.table.len()
     }
 
     /// Whether there is any entry about one stream.
     pub(super) fn has_streams(&self) -> bool {
-        self.current.load().has_streams()
+        self.current.has_streams()
     }
 
     pub(super) fn details(&self) -> &Details {
@@ -158,7 +159,7 @@ impl List {
         if let Some(coming) = &*coming {
             coming.height.store(sequence, Ordering::Relaxed);
         }
-        self.current.load().height.store(sequence, Ordering::Relaxed);
+        self.current.height.store(sequence, Ordering::Relaxed);
     }
 
     /// A stored entry, given by the canonical text of its subject.
@@ -175,8 +176,7 @@ impl List {
         if let Some(coming) = coming.as_ref().filter(|generation| news(generation)) {
             change(coming);
         }
-        let current = self.current.load();
-        news(&current).then(|| change(&current))
+        news(&self.current).then(|| change(&self.current))
     }
 
     /// Begins to load about so many entries, as they are when the feed stands at `sequence` or later.
@@ -195,10 +195,9 @@ impl List {
 
     /// What forbids the mail at `now`, or holds it in quarantine.
     pub(super) fn find(&self, question: &Question<'_>, now: Timestamp) -> Option<Found> {
-        let generation = self.current.load();
         let mut search = Search {
             list: self,
-            generation: &generation,
+            generation: &self.current,
             now,
             waiting: None,
         };
@@ -224,7 +223,7 @@ impl List {
     /// A sum over all entries, the same wherever the same is known under the same key, in whatever order it came.
     pub(super) fn digest(&self) -> u64 {
         let mut sum = 0u64;
-        self.current.load().table.each(|fingerprint, mark| {
+        self.current.table.each(|fingerprint, mark| {
             let mut hasher = self.hasher;
             hasher.write(&fingerprint.to_le_bytes());
             hasher.write(&mark.to_le_bytes());
@@ -372,6 +371,22 @@ impl Generation {
         true
     }
 
+    /// Takes over what another one knows, which is given up; while nothing is written to either.
+    fn adopt(&self, other: &Self) {
+        // Before the entries, as when one is inserted: what both have is counted all the while.
+        for (count, new) in [
+            (&self.streams, &other.streams),
+            (&self.domains, &other.domains),
+            (&self.patterned, &other.patterned),
+        ] {
+            count.store(new.load(Ordering::Acquire), Ordering::Release);
+        }
+        self.table.adopt(&other.table);
+        self.patterns.store(other.patterns.load_full());
+        self.height
+            .store(other.height.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     fn has_streams(&self) -> bool {
         self.streams.load(Ordering::Acquire) > 0
     }
@@ -424,7 +439,7 @@ impl Loading<'_> {
             .take_if(|coming| Arc::ptr_eq(coming, &self.generation))
             .is_some()
         {
-            self.list.current.store(Arc::clone(&self.generation));
+            self.list.current.adopt(&self.generation);
         }
     }
 }

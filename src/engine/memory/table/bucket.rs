@@ -20,7 +20,7 @@ pub(super) const WIDTH: usize = 5;
 /// Of so many slots …
 const DENOMINATOR: usize = 20;
 /// … at most so many are taken.
-const NUMERATOR: usize = 17;
+const NUMERATOR: usize = 14;
 
 /// The fingerprint of a slot that nobody has.
 pub(super) const EMPTY: u64 = 0;
