@@ -5,14 +5,18 @@
 //! Where nothing was under way that we know of (after a restart, or deaf), a refusal halves the number. A later one never
 //! takes more than half: another node may have had its part in it.
 //!
+//! That first number is an estimate: it may be too small by what was being closed. So one more is tried soon, again and
+//! again, until one is refused.
+//!
 //! A connection may be there although its attempt has ended: it is being closed, or left open for more mail
 //! (`gate/lane/crowd.rs`). So refusals at a number at which each connection has delivered ([`PROVED_DELIVERIES`]) are no
 //! reason to lower it, as far as they come together and are rare: two in a row, and from then on one in a hundred
 //! deliveries ([`MENDS`]). At a number that is one too many they come with every few deliveries.
 //!
 //! One more is tried after a while, in which each connection must have delivered. Where the one more is refused, the
-//! number before it stands, and the next try waits twice as long. A rule that names a hold asks for a single
-//! connection until then.
+//! number before it stands, and the next try waits twice as long; but a refusal while fewer were under way than before the
+//! try is no answer to it, and put down to chance as well. A rule that names a hold asks for a single connection until
+//! then.
 
 use super::{later, seconds};
 use jiff::Timestamp;
@@ -24,6 +28,8 @@ use std::time::Duration;
 pub(super) const USUAL: u32 = 20;
 /// How long a number is left alone, in seconds, at first and at most.
 const PATIENCE: (f64, f64) = (20.0, 640.0);
+/// How long an estimate is left alone, in seconds.
+const SOON: f64 = 3.0;
 /// Without a word about connections for so many seconds, all is forgotten.
 const CALM: f64 = 24.0 * 3600.0;
 /// Two signals about connections within so many seconds are one.
@@ -37,6 +43,8 @@ const MENDS: f64 = 0.01;
 const RARE_DELIVERIES: u64 = 6;
 /// So many deliveries for each connection before another is tried.
 const CONNECTION_DELIVERIES: u64 = 10;
+/// … and beyond an estimate.
+const SOON_DELIVERIES: u64 = 2;
 
 /// What is known of the connections that a provider takes at a time.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -47,6 +55,8 @@ pub struct Connections {
     changed: Option<Timestamp>,
     /// Whether the last change was one more.
     raised: bool,
+    /// Whether no try of one more was refused yet.
+    estimated: bool,
     /// When refusals were last put down to chance.
     forgiven: Option<Timestamp>,
     /// How many of them there were, as far as deliveries have not made up for them.
@@ -97,14 +107,16 @@ impl Connections {
         {
             return false;
         }
-        if !self.raised && self.holds(beside, at) {
+        if self.by_chance(beside, at) {
             return false;
         }
         let half = (most / 2).max(1);
         if self.raised {
             self.most = Some((most - 1).max(1));
             self.longest = (self.longest * 2.0).clamp(PATIENCE.0, PATIENCE.1);
+            self.estimated = false;
         } else {
+            self.estimated = beside.is_some() && self.most.is_none();
             self.most = match (beside, self.most) {
                 (Some(beside), None) => Some(beside),
                 (Some(beside), Some(_)) => Some(beside.max(half)),
@@ -112,23 +124,40 @@ impl Connections {
             };
             self.longest = PATIENCE.0;
         }
-        self.patience = self.longest;
+        self.patience = if self.estimated { SOON } else { self.longest };
         self.raised = false;
         self.changed = Some(at);
         self.delivered = 0;
         true
     }
 
-    /// Whether the number that was under way has proved itself since it last changed: what was refused then was refused
-    /// by chance, with all that was refused together with it.
-    fn holds(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
+    /// Whether what was refused was refused by chance, with all that was refused together with it.
+    fn by_chance(&mut self, beside: Option<u32>, at: Timestamp) -> bool {
         if self
             .forgiven
             .is_some_and(|first| seconds(first, at) < CONNECTION_INTERVAL)
         {
             return true;
         }
-        let number = self.most.or(beside.map(|beside| beside.saturating_add(1)));
+        let Some(most) = self.most else {
+            return false;
+        };
+        let likely = if self.raised {
+            beside.is_some_and(|beside| beside.saturating_add(1) < most)
+        } else {
+            self.holds(most)
+        };
+        let chance = likely && self.passed_over + 1.0 <= MOST_PASSED_OVER;
+        if chance {
+            self.passed_over += 1.0;
+            self.forgiven = Some(at);
+            self.delivered = 0;
+        }
+        chance
+    }
+
+    /// Whether a number has proved itself since it last changed.
+    fn holds(&self, number: u32) -> bool {
         let before = |last: Timestamp| self.changed.is_some_and(|changed| last < changed);
         let is_first = self.forgiven.is_none_or(before);
         let each = if is_first {
@@ -136,14 +165,7 @@ impl Connections {
         } else {
             RARE_DELIVERIES
         };
-        let proved = number.is_some_and(|number| self.delivered >= each * u64::from(number));
-        let holds = proved && self.passed_over + 1.0 <= MOST_PASSED_OVER;
-        if holds {
-            self.passed_over += 1.0;
-            self.forgiven = Some(at);
-            self.delivered = 0;
-        }
-        holds
+        self.delivered >= each * u64::from(number)
     }
 
     /// Deliveries: after enough of them, one more may be tried.
@@ -154,7 +176,12 @@ impl Connections {
             return;
         };
         let held = self.single_until.is_some_and(|until| at < until);
-        let used = self.delivered >= CONNECTION_DELIVERIES * u64::from(most);
+        let each = if self.estimated {
+            SOON_DELIVERIES
+        } else {
+            CONNECTION_DELIVERIES
+        };
+        let used = self.delivered >= each * u64::from(most);
         if held || !used || seconds(changed, at) < self.patience {
             return;
         }
@@ -163,7 +190,7 @@ impl Connections {
             self.longest = PATIENCE.0;
         }
         self.raised = true;
-        self.patience = PATIENCE.0;
+        self.patience = if self.estimated { SOON } else { PATIENCE.0 };
         self.changed = Some(at);
         self.delivered = 0;
         self.most = (most < 2 * USUAL).then_some(most + 1);

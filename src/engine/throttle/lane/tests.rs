@@ -155,18 +155,60 @@ fn a_refusal_with_others_under_way_bounds_the_connections() {
     let mut blind = Hand::new();
     assert_eq!(refused(&mut blind, None, 0.0), Some(USUAL / 2));
     assert_eq!(refused(&mut blind, Some(9), 10.0), Some(9));
-    // One more is tried after a while; where it is refused, the number before it stands.
+}
+
+/// One more is tried, soon after the first refusal; where it is refused, the number before it stands.
+#[test]
+fn one_more_connection_is_tried() {
+    let refused = |hand: &mut Hand, beside: u32, second: f64| {
+        hand.recipient += 1;
+        let signal = Signal {
+            beside: Some(beside),
+            ..signal(Kind::Concurrency, None, hand.recipient)
+        };
+        hand.lane.signalled(signal, LIMITS, at(second), at(second));
+        hand.lane.law.connections.now()
+    };
     let mut hand = Hand::new();
-    assert_eq!(refused(&mut hand, Some(5), 0.0), Some(5));
-    hand.busy(1.0, 30.0, 5.0);
+    // Five are taken; one was just being closed, and is taken for refused.
+    assert_eq!(refused(&mut hand, 4, 0.0), Some(4));
+    hand.busy(0.5, 3.5, 4.0);
+    assert_eq!(hand.lane.law.connections.now(), Some(5));
+    hand.busy(3.5, 6.7, 5.0);
     assert_eq!(hand.lane.law.connections.now(), Some(6));
-    assert_eq!(refused(&mut hand, Some(5), 31.0), Some(5));
-    // Refusals that come together among deliveries are chance; if they go on, they are not.
-    hand.busy(32.0, 45.0, 5.0);
-    assert_eq!(refused(&mut hand, Some(4), 46.0), Some(5));
-    assert_eq!(refused(&mut hand, Some(4), 46.1), Some(5));
-    hand.busy(47.0, 50.0, 5.0);
-    assert_eq!(refused(&mut hand, Some(4), 51.0), Some(4));
+    assert_eq!(refused(&mut hand, 5, 7.0), Some(5));
+    // From now on it waits.
+    hand.busy(7.0, 46.0, 5.0);
+    assert_eq!(hand.lane.law.connections.now(), Some(5));
+    hand.busy(46.0, 48.0, 5.0);
+    assert_eq!(hand.lane.law.connections.now(), Some(6));
+    // What is refused while no more are under way than were before the try says nothing about it.
+    assert_eq!(refused(&mut hand, 4, 50.0), Some(6));
+    assert_eq!(refused(&mut hand, 5, 53.0), Some(5));
+}
+
+/// Refusals that come together among deliveries are chance; if they go on, they are not.
+#[test]
+fn rare_refusals_at_a_proved_number_are_chance() {
+    let refused = |hand: &mut Hand, beside: u32, second: f64| {
+        hand.recipient += 1;
+        let signal = Signal {
+            beside: Some(beside),
+            ..signal(Kind::Concurrency, None, hand.recipient)
+        };
+        hand.lane.signalled(signal, LIMITS, at(second), at(second));
+        hand.lane.law.connections.now()
+    };
+    let mut hand = Hand::new();
+    assert_eq!(refused(&mut hand, 5, 0.0), Some(5));
+    hand.busy(0.5, 3.5, 5.0);
+    assert_eq!(hand.lane.law.connections.now(), Some(6));
+    assert_eq!(refused(&mut hand, 5, 4.0), Some(5), "the sixth");
+    hand.busy(5.0, 15.0, 5.0);
+    assert_eq!(refused(&mut hand, 4, 16.0), Some(5));
+    assert_eq!(refused(&mut hand, 4, 16.1), Some(5));
+    hand.busy(17.0, 20.0, 5.0);
+    assert_eq!(refused(&mut hand, 4, 21.0), Some(4));
 }
 
 #[test]
