@@ -10,7 +10,11 @@ use nixie::serve::bench;
 use nixie::serve::dns::Dns;
 use nixie::serve::resolve::{Resolve, ResolveCounters};
 use nixie_lab::dns::{self, Zone};
+use nixie_lab::nixie::{Nixie, Setup};
+use nixie_lab::wait;
 use parking_lot::RwLock;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,4 +116,27 @@ async fn the_roll_up_learns_whose_a_domain_is() {
     assert_eq!(learned("mixed.test").as_deref(), Some("google"));
     stop.cancel();
     task.await.unwrap();
+}
+
+#[test]
+fn a_daemon_counts_its_look_ups() {
+    let server = zones();
+    let setup = Setup::new(env!("CARGO_BIN_EXE_nixie"))
+        .text("dns", "servers", &server.address().to_string())
+        .text("dns", "timeout", "1s")
+        .value("dns", "lookups", "true");
+    let nixie = Nixie::launch(setup).unwrap();
+    for domain in ["vanity.test", "null.test", "fails.test"] {
+        let mut map = TcpStream::connect(nixie.address("socketmap")).unwrap();
+        let request = format!("transport a@{domain}");
+        write!(map, "{}:{request},", request.len()).unwrap();
+        let mut answer = [0];
+        map.read_exact(&mut answer).unwrap();
+    }
+    let (answered, failed) = ("nixie_mx_lookups_total", "nixie_mx_lookup_failures_total");
+    wait::until(Duration::from_secs(20), "three look-ups to be counted", || {
+        let counted = [nixie.metric(answered)?, nixie.metric(failed)?];
+        Ok((counted == [Some(2.0), Some(1.0)]).then_some(()))
+    })
+    .unwrap();
 }
