@@ -69,8 +69,9 @@ async fn a_large_import_reaches_the_others_as_a_range() {
 /// 1,000 changes a second over three nodes: two seconds here, `NIXIE_FLEET_SECONDS=600` as long as it is promised.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_under_load_never_diverge() {
-    /// Additions in a transaction, as a busy node commits them; three removals follow, each by itself.
-    const BATCH: i64 = 32;
+    /// Additions in a transaction, as a busy node commits them; three removals follow, each by itself. Three of the former
+    /// are about addresses that are there already as a rule, and change nothing.
+    const BATCH: i64 = 34;
     const BEAT: i64 = 100;
     let Some(stage) = Stage::postgres("load") else {
         return;
