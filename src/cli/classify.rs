@@ -185,13 +185,16 @@ impl Clerk<'_> {
 
     fn reply(&mut self, line: &str) -> Result<(), Trouble> {
         let (named, text) = apart(line);
-        let named = named.and_then(|name| {
-            let by_id = self.providers.get(name).map(|provider| provider.id.as_str());
-            by_id.or_else(|| id_of(self.providers, name))
-        });
         let heard = Heard::new(text);
-        let provider = named.or_else(|| id_of(self.providers, heard.host.as_deref()?));
-        let verdict = heard.verdict(self.rules, provider);
+        let speaker = |name| {
+            let by_id = self.providers.get(name).map(|provider| provider.id.as_str());
+            by_id.or_else(|| self.providers.speaker(name))
+        };
+        let speaker = named
+            .and_then(speaker)
+            .or_else(|| self.providers.speaker(heard.host.as_deref()?));
+        let provider = speaker.filter(|id| self.providers.get(id).is_some());
+        let verdict = heard.verdict(self.rules, speaker);
         let line = ReplyLine {
             reply: text,
             provider,

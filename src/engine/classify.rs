@@ -99,7 +99,7 @@ impl Phase {
 }
 
 /// Judges a reply. `reported_status` is the reporter's own (`dsn=`, `Status:`); `provider` is who runs
-/// the server, `None` where that is unknown.
+/// the server, as [`Question::provider`] has it.
 #[must_use]
 pub fn classify(
     rules: &RuleSet,
@@ -223,8 +223,7 @@ pub fn judge(
 
 fn failure(rules: &RuleSet, providers: &Providers, event: &Event) -> Verdict {
     let host = event.relay.as_ref().map(|relay| relay.host.as_str());
-    let provider = host.and_then(|host| providers.of_host(host));
-    let provider = provider.map(|provider| provider.id.as_str());
+    let provider = host.and_then(|host| providers.speaker(host));
     let phase = match event.command.as_deref().map(Phase::of_command) {
         Some(phase) if phase != Phase::Unknown => phase,
         _ => Phase::of(&event.reply, event.reported_status),

@@ -77,7 +77,9 @@ pub fn explain<'a>(
     let known = by_name
         .map(|provider| (provider, KnownBy::Name))
         .or_else(|| by_host().map(|provider| (provider, KnownBy::Host)));
+    let host = heard.host.clone();
     let id = known.map(|(provider, _)| provider.id.as_str());
+    let id = id.or_else(|| providers.speaker(host.as_deref()?));
     let verdict = heard.verdict(rules, id);
     let text = asked(&heard.reply.text);
     let status = heard
@@ -197,8 +199,9 @@ fn outranked(rule: &Rule, winner: &Rule) -> String {
 #[must_use]
 pub fn lane(explanation: &Explanation<'_>, providers: &Providers, egress: &str) -> String {
     let provider = match (explanation.provider, explanation.heard.host.as_deref()) {
+        // The words of one may come from another's host.
+        (Some((_, KnownBy::Words)) | None, Some(host)) => providers.provider_of_relay(host),
         (Some((provider, _)), _) => provider.id.clone(),
-        (None, Some(host)) => providers.provider_of_relay(host),
         (None, None) => "of the server that says so".to_owned(),
     };
     format!("{provider} × {egress}")

@@ -59,7 +59,7 @@ impl Heard {
         )
     }
 
-    /// What it means, where `provider` runs the server that said it.
+    /// What it means, where `provider` runs the server that said it (`Question::provider`).
     #[must_use]
     pub fn verdict(&self, rules: &RuleSet, provider: Option<&str>) -> Verdict {
         match self.phase {

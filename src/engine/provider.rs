@@ -244,6 +244,16 @@ impl Providers {
         self.list.get(self.owner(&canonical(host))?)
     }
 
+    /// Whom the rules are asked about where a host answered: its provider's id, or the host itself, which is then
+    /// nobody's whose words any rule knows. `None` where that cannot be told: an address, or a single label.
+    #[must_use]
+    pub fn speaker<'a>(&'a self, host: &'a str) -> Option<&'a str> {
+        match self.of_host(host) {
+            Some(provider) => Some(&provider.id),
+            None => is_name(host).then_some(host),
+        }
+    }
+
     /// Whether some provider's feedback loop reports complaints from this address.
     #[must_use]
     pub fn sends_complaints(&self, address: &Address) -> bool {
@@ -314,6 +324,13 @@ impl Providers {
         }
         psl::domain_str(&host).map_or_else(|| host.clone(), str::to_owned)
     }
+}
+
+/// Whether this is a host's full name.
+fn is_name(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    let address = host.trim_start_matches("[IPv6:").trim_matches(['[', ']']);
+    host.contains('.') && !host.contains('/') && address.parse::<std::net::IpAddr>().is_err()
 }
 
 /// The domains that bounces are from; what is none is told.
@@ -394,6 +411,24 @@ fn canonical(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_speaks_is_a_provider_or_a_host_of_nobodys() {
+        let providers = Providers::shipped().unwrap();
+        let table = [
+            ("mx00.emig.gmx.net", Some("gmx")),
+            ("mx.misc.test", Some("mx.misc.test")),
+            ("localhost", None),
+            ("private/lmtp", None),
+            ("192.0.2.1", None),
+            ("[2001:db8::1]", None),
+            ("[IPv6:2001:db8::1.2.3.4]", None),
+            ("", None),
+        ];
+        for (host, speaker) in table {
+            assert_eq!(providers.speaker(host), speaker, "{host:?}");
+        }
+    }
 
     #[test]
     fn hosts_belong_to_the_longest_suffix() {

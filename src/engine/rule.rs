@@ -5,7 +5,8 @@
 //!
 //! 1. the operator's rules before the shipped ones;
 //! 2. rules with a text before rules with a status, and these before rules with a code only;
-//! 3. a provider's rules before general ones;
+//! 3. a provider's rules before general ones. They hold for that provider's hosts, and where nobody knows
+//!    who answered; for everybody's only where the rule says so (`anywhere`);
 //! 4. the order of the files, and within a file the order of the rules.
 //!
 //! Texts are regular expressions, matched without regard to case anywhere in the normal form of a reply
@@ -54,6 +55,9 @@ pub struct Rule {
     pub id: Arc<str>,
     /// The providers whose replies it is about; empty for all.
     pub providers: Vec<String>,
+    /// Whether its texts give its providers away, and it holds whoever answered: software that runs under
+    /// other names, too, or words that others hand on.
+    pub anywhere: bool,
     /// The codes, one of which must be there; empty for any.
     pub codes: Vec<CodePattern>,
     /// The statuses, one of which must be there; empty for any.
@@ -93,7 +97,9 @@ pub struct Question<'a> {
     pub code: Option<ReplyCode>,
     /// Its status.
     pub status: Option<EnhancedStatus>,
-    /// Who runs the server; `None` where that is unknown, and then every provider's texts are tried.
+    /// Who runs the server: a provider's id, or any other name where it is none of the catalogue's
+    /// (`Providers::speaker`), and then only general rules hold. `None` where that is unknown, and then
+    /// every provider's texts are tried.
     pub provider: Option<&'a str>,
 }
 
@@ -281,15 +287,24 @@ impl Rule {
         }
     }
 
-    /// Whether all conditions but the text hold.
-    fn applies(&self, question: &Question<'_>) -> bool {
-        let provider = match question.provider {
-            _ if self.providers.is_empty() => true,
+    /// Whether it is about the words of every provider.
+    fn is_of_all(&self) -> bool {
+        self.providers.is_empty() || self.anywhere
+    }
+
+    /// Whether it is about the words of a provider (`Question::provider`).
+    fn is_of(&self, provider: Option<&str>) -> bool {
+        match provider {
+            _ if self.is_of_all() => true,
             Some(provider) => self.providers.iter().any(|p| p == provider),
             // A text can give its provider away; a bare number cannot.
             None => !self.texts.is_empty(),
-        };
-        provider
+        }
+    }
+
+    /// Whether all conditions but the text hold.
+    fn applies(&self, question: &Question<'_>) -> bool {
+        self.is_of(question.provider)
             && (self.codes.is_empty() || self.codes.iter().any(|p| p.matches(question.code)))
             && (self.statuses.is_empty() || self.statuses.iter().any(|p| p.matches(question.status)))
     }

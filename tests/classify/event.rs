@@ -111,6 +111,42 @@ fn events_are_judged_by_their_outcome() {
 }
 
 /// A reply to the message counts for every recipient of it; only the one that it names can be dead.
+/// What a server says that is no provider's is judged by general rules, and holds nobody as another's words would.
+#[test]
+fn nobodys_server_is_not_taken_for_a_provider() {
+    let providers = Providers::shipped().unwrap();
+    let table = [
+        ("mx.x.test", "421 too many connections", "limit.connections"),
+        ("mx00.gmx.net", "421 too many connections", "gmx.connections"),
+        (
+            "mx.x.test",
+            "451 4.7.1 Service unavailable - try again later",
+            "server.trouble",
+        ),
+        (
+            "mx01.mail.icloud.com",
+            "451 4.7.1 Service unavailable - try again later",
+            "apple.busy",
+        ),
+        // An Exchange of one's own, and words that others hand on.
+        (
+            "mx.x.test",
+            "550 5.1.10 RESOLVER.ADR.RecipientNotFound; not found",
+            "microsoft.user-unknown",
+        ),
+        (
+            "mx.x.test",
+            "553 5.7.2 [TSS09] All messages from 192.0.2.1 will be permanently deferred",
+            "yahoo.permanently-deferred",
+        ),
+    ];
+    for (host, reply, rule) in table {
+        let event = event(Outcome::Deferred, reply, relay(host, Some("192.0.2.1")));
+        let verdict = judge(rules(), &providers, "default", &event).0;
+        assert_eq!(&*verdict.rule, rule, "{host}: {reply}");
+    }
+}
+
 #[test]
 fn a_reply_to_the_message_condemns_only_whom_it_names() {
     let providers = Providers::shipped().unwrap();

@@ -32,18 +32,19 @@ impl Asks {
     /// Takes the rule of the next text.
     pub fn push(&mut self, rule: &Rule) {
         let mut ask = Ask {
-            providers: if rule.providers.is_empty() { u64::MAX } else { 0 },
+            providers: if rule.is_of_all() { u64::MAX } else { 0 },
             more: !rule.codes.is_empty() || !rule.statuses.is_empty(),
         };
         for provider in &rule.providers {
             let next = 1 << self.bits.len().min(OWN);
             ask.providers |= *self.bits.entry(provider.as_str().into()).or_insert(next);
         }
-        ask.more |= !rule.providers.is_empty() && ask.providers >> OWN != 0;
+        ask.more |= !rule.is_of_all() && ask.providers >> OWN != 0;
         self.texts.push(ask);
     }
 
-    /// The bits of the provider that a question is about. Where it is not known, every provider's texts are tried.
+    /// The bits of the provider that a question is about. Where it is not known, every provider's texts are tried; where
+    /// it is none that a rule names, nobody's but the general ones.
     pub fn bits_of(&self, provider: Option<&str>) -> u64 {
         provider.map_or(u64::MAX, |name| self.bits.get(name).copied().unwrap_or(OTHERS))
     }

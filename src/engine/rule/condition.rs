@@ -38,11 +38,7 @@ impl Rule {
     /// Which conditions beside the text do not hold.
     #[must_use]
     pub fn unmet(&self, question: &Question<'_>) -> Vec<Unmet> {
-        let provider = match question.provider {
-            _ if self.providers.is_empty() => true,
-            Some(provider) => self.providers.iter().any(|p| p == provider),
-            None => !self.texts.is_empty(),
-        };
+        let provider = self.is_of(question.provider);
         let code = self.codes.is_empty() || self.codes.iter().any(|p| p.matches(question.code));
         let status = self.statuses.is_empty() || self.statuses.iter().any(|p| p.matches(question.status));
         [
@@ -60,7 +56,8 @@ impl Rule {
     pub fn conditions(&self) -> String {
         let mut words = Vec::new();
         if !self.providers.is_empty() {
-            words.push(format!("provider {}", self.providers.join(", ")));
+            let anywhere = if self.anywhere { ", anywhere" } else { "" };
+            words.push(format!("provider {}{anywhere}", self.providers.join(", ")));
         }
         if !self.codes.is_empty() {
             words.push(format!("code {}", listed::<CodePattern>(&self.codes)));

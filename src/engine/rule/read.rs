@@ -23,6 +23,7 @@ struct File {
 struct Entry {
     id: Spanned<String>,
     provider: Option<Many>,
+    anywhere: Option<Spanned<bool>>,
     code: Option<Many>,
     status: Option<Many>,
     text: Option<Many>,
@@ -120,6 +121,10 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
             Some(provider) => Ok(provider.id.clone()),
             None => Err(format!("provider: expected one of the catalogue, found {name:?}")),
         }),
+        anywhere: entry
+            .anywhere
+            .as_ref()
+            .is_some_and(|anywhere| *anywhere.get_ref()),
         codes: wrong.list(entry.code, CodePattern::parse),
         statuses: wrong.list(entry.status, StatusPattern::parse),
         texts: wrong.list(entry.text, |text| parse_text(text).map(|_| text.to_owned())),
@@ -148,6 +153,13 @@ fn rule(entry: Entry, providers: &Providers, file: Arc<str>, line: usize) -> Res
             start,
             "expected at least one of code, status and text, found none".to_owned(),
         );
+    }
+    if let Some(anywhere) = entry
+        .anywhere
+        .filter(|_| rule.providers.is_empty() || rule.texts.is_empty())
+    {
+        let problem = "anywhere: expected a rule with a provider and a text".to_owned();
+        wrong.say(anywhere.span().start, problem);
     }
     if let Err(problem) = rule.harmless() {
         wrong.say(

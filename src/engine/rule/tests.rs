@@ -85,6 +85,10 @@ fn mistakes_are_named_with_file_and_line() {
             GOOD.replace("id = \"a\"\n", "").to_owned(),
             "x.toml:1: missing field `id`",
         ),
+        (
+            format!("{GOOD}anywhere = true\n"),
+            "x.toml:5: anywhere: expected a rule with a provider and a text",
+        ),
         ("[[rule]".to_owned(), "x.toml:1: "),
     ];
     for (text, expected) in table {
@@ -144,6 +148,42 @@ fn text_outranks_status_outranks_code_and_a_provider_the_rest() {
         assert_eq!(&*rules.find(&question).unwrap().0.id, id, "{question:?}");
     }
     assert!(rules.find(&ask("x", 450, "4.1.1", Some("google"))).is_none());
+}
+
+/// A host that is no provider's says none of theirs but what gives its provider away.
+#[test]
+fn nobodys_words_are_not_anothers() {
+    let text = r#"
+        [[rule]]
+        id = "slow"
+        text = "slow down"
+        cause = "rate_limited"
+        [[rule]]
+        id = "google.slow"
+        provider = "google"
+        text = ["slow down", "p=slow"]
+        cause = "rate_limited"
+        [[rule]]
+        id = "yahoo.slow"
+        provider = "yahoo"
+        anywhere = true
+        text = "tss04"
+        cause = "rate_limited"
+    "#;
+    let rules = RuleSet::compile(&[("x.toml", text)], &providers()).unwrap();
+    let table = [
+        ("slow down", Some("mx.x.test"), Some("slow")),
+        ("slow down", Some("google"), Some("google.slow")),
+        ("slow down", None, Some("google.slow")),
+        ("p=slow", Some("mx.x.test"), None),
+        ("slow down tss04", Some("mx.x.test"), Some("yahoo.slow")),
+        ("slow down tss04", Some("yahoo"), Some("yahoo.slow")),
+    ];
+    for (text, provider, id) in table {
+        let question = ask(text, 421, "", provider);
+        let found = rules.find(&question).map(|(rule, _)| rule.id.to_string());
+        assert_eq!(found.as_deref(), id, "{text} {provider:?}");
+    }
 }
 
 #[test]
