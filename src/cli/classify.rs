@@ -187,8 +187,12 @@ impl Clerk<'_> {
         let (named, text) = apart(line);
         let heard = Heard::new(text);
         let speaker = |name| {
-            let by_id = self.providers.get(name).map(|provider| provider.id.as_str());
-            by_id.or_else(|| self.providers.speaker(name))
+            let provider = self
+                .providers
+                .of_host(name)
+                .or_else(|| self.providers.named(name));
+            let id = provider.map(|provider| provider.id.as_str());
+            id.or_else(|| self.providers.speaker(name).filter(|_| !name.contains(' ')))
         };
         let speaker = named
             .and_then(speaker)
@@ -292,10 +296,10 @@ fn line_of(line: &[u8]) -> &[u8] {
 }
 
 /// The MX host or the provider in front of a tab, and the reply. A tab may stand in a reply, too: what is
-/// before it is a name only if it is one word and no code.
+/// before it is a name only if it is no code, and one word, or followed by a code.
 fn apart(line: &str) -> (Option<&str>, &str) {
     match line.split_once('\t') {
-        Some((name, text)) if !name.contains(' ') && !is_code(name) => (Some(name), text),
+        Some((name, text)) if !is_code(name) && (!name.contains(' ') || is_code(text)) => (Some(name), text),
         _ => (None, line),
     }
 }
@@ -319,6 +323,8 @@ mod tests {
             ("550-5.1.1\tx", (None, "550-5.1.1\tx")),
             ("5.1.1\tx", (None, "5.1.1\tx")),
             ("550 no\tx", (None, "550 no\tx")),
+            ("Cisco ESA\t550 x", (Some("Cisco ESA"), "550 x")),
+            ("no such\tuser", (None, "no such\tuser")),
             ("550 x", (None, "550 x")),
             ("", (None, "")),
         ];

@@ -4,6 +4,8 @@
 //! The catalogue is data (`config/providers.toml`). What is wrong with it is refused with file and
 //! line, and nothing of it is used.
 
+mod name;
+
 use crate::mail::address::{Address, LocalPart};
 use serde::Deserialize;
 use std::collections::HashMap;
