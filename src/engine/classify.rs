@@ -15,6 +15,8 @@
 //!
 //! Nothing here fails: what no rule knows is [`Cause::Unknown`], and nobody is suppressed for it.
 
+mod doubt;
+
 use super::normal::normalise_into;
 use super::provider::Providers;
 use super::rule::{Question, Rule, RuleSet};
@@ -24,8 +26,8 @@ use crate::mail::address::{Address, LocalPart};
 use crate::mail::event::{Event, Evidence, Outcome, Source};
 use crate::mail::reply::{Reply, ReplyCode};
 use crate::mail::status::{Class, EnhancedStatus};
+use doubt::doubted;
 use memchr::memmem::Finder;
-use regex::bytes::Regex;
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
 
@@ -133,46 +135,77 @@ pub fn classify_in(
             status: reply.status.or_else(|| agreeing(reported_status, reply.code)),
             provider,
         };
-        let verdict = match rules.find(&question) {
-            Some((rule, sub_cause)) => {
-                let permanent = phase != Phase::Session && is_permanent(rule.cause, reply, reported_status);
-                judged(rule, sub_cause, permanent)
+        let permanent = |cause| is_permanent(cause, reply, reported_status);
+        let verdict = match heard(rules, &question) {
+            Some(Heard {
+                rule,
+                sub_cause,
+                lent,
+            }) => {
+                let permanent = phase != Phase::Session && permanent(rule.cause);
+                lending(judged(rule, sub_cause, permanent), lent)
             }
-            None => plain(
-                Cause::Unknown,
-                is_permanent(Cause::Unknown, reply, reported_status),
-                "none",
-            ),
+            None => plain(Cause::Unknown, permanent(Cause::Unknown), "none"),
         };
         doubted(guarded(verdict, phase, text), text)
     })
 }
 
+/// The rule that wins.
+struct Heard<'a> {
+    rule: &'a Rule,
+    sub_cause: Option<Arc<str>>,
+    lent: Option<Lent>,
+}
+
+/// That a rule is about another provider's words than those of who answered.
+#[derive(Clone, Copy)]
+struct Lent {
+    /// Whether general rules, too, say that it is about the recipient or the domain.
+    confirmed: bool,
+}
+
+/// Asks the rules. Of a host that is no provider's the texts of all are tried: software and words are handed on.
+fn heard<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Heard<'a>> {
+    let strange = question
+        .provider
+        .is_some_and(|provider| !rules.is_about(provider));
+    let anybodys = Question {
+        provider: question.provider.filter(|_| !strange),
+        ..*question
+    };
+    let (rule, sub_cause) = rules.find(&anybodys)?;
+    let lent = (strange && !rule.is_general()).then(|| Lent {
+        confirmed: rules
+            .find(question)
+            .is_some_and(|(rule, _)| matches!(rule.cause.scope(), Scope::Recipient | Scope::Domain)),
+    });
+    Some(Heard {
+        rule,
+        sub_cause,
+        lent,
+    })
+}
+
+/// What another provider's words mean here: the cause, but not how long that provider wants to be left alone, and nobody's
+/// death at once on its word alone.
+fn lending(verdict: Verdict, lent: Option<Lent>) -> Verdict {
+    let Some(Lent { confirmed }) = lent else {
+        return verdict;
+    };
+    let remedy = match verdict.remedy {
+        Remedy::Suppress if !confirmed => Remedy::SuppressIfRepeated,
+        other => other,
+    };
+    Verdict {
+        hold: None,
+        remedy,
+        ..verdict
+    }
+}
+
 /// What Postfix says of a server that greeted it with a refusal.
 static REFUSED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("refused to talk to me: "));
-
-/// Words that speak of us. A text with one of them may mean our mailbox by the one that it calls dead.
-const OF_US: &str = "sender|sending|return address|return-path|envelope|mail from|from address|your domain\
-                     |your host|header";
-
-/// [`OF_US`] as a search: for words only, so that no automaton is built for it.
-static SPEAKS_OF_US: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(OF_US).ok());
-
-/// A text that also speaks of us condemns nobody at once: it takes several like it.
-fn doubted(verdict: Verdict, normal: &str) -> Verdict {
-    let of_us = || {
-        SPEAKS_OF_US
-            .as_ref()
-            .is_none_or(|words| words.is_match(normal.as_bytes()))
-    };
-    if verdict.remedy == Remedy::Suppress && of_us() {
-        return Verdict {
-            remedy: Remedy::SuppressIfRepeated,
-            ..verdict
-        };
-    }
-    verdict
-}
 
 thread_local! {
     /// Where texts are brought into their normal form, one after the other.

@@ -98,8 +98,8 @@ pub struct Question<'a> {
     /// Its status.
     pub status: Option<EnhancedStatus>,
     /// Who runs the server: a provider's id, or any other name where it is none of the catalogue's
-    /// (`Providers::speaker`), and then only general rules hold. `None` where that is unknown, and then
-    /// every provider's texts are tried.
+    /// (`Providers::speaker`), and then only general rules and those for anywhere hold. `None` where that
+    /// is unknown, and then every provider's texts are tried.
     pub provider: Option<&'a str>,
 }
 
@@ -240,6 +240,12 @@ impl RuleSet {
         self.texts.size()
     }
 
+    /// Whether a text is about the words of this provider.
+    #[must_use]
+    pub fn is_about(&self, provider: &str) -> bool {
+        self.asks.is_about(provider)
+    }
+
     /// The rule that wins, and the kind of cause that it found in the text.
     #[must_use]
     pub fn find(&self, question: &Question<'_>) -> Option<(&Rule, Option<Arc<str>>)> {
@@ -288,14 +294,15 @@ impl Rule {
     }
 
     /// Whether it is about the words of every provider.
-    fn is_of_all(&self) -> bool {
+    #[must_use]
+    pub fn is_general(&self) -> bool {
         self.providers.is_empty() || self.anywhere
     }
 
     /// Whether it is about the words of a provider (`Question::provider`).
     fn is_of(&self, provider: Option<&str>) -> bool {
         match provider {
-            _ if self.is_of_all() => true,
+            _ if self.is_general() => true,
             Some(provider) => self.providers.iter().any(|p| p == provider),
             // A text can give its provider away; a bare number cannot.
             None => !self.texts.is_empty(),

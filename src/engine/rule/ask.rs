@@ -32,15 +32,20 @@ impl Asks {
     /// Takes the rule of the next text.
     pub fn push(&mut self, rule: &Rule) {
         let mut ask = Ask {
-            providers: if rule.is_of_all() { u64::MAX } else { 0 },
+            providers: if rule.is_general() { u64::MAX } else { 0 },
             more: !rule.codes.is_empty() || !rule.statuses.is_empty(),
         };
         for provider in &rule.providers {
             let next = 1 << self.bits.len().min(OWN);
             ask.providers |= *self.bits.entry(provider.as_str().into()).or_insert(next);
         }
-        ask.more |= !rule.is_of_all() && ask.providers >> OWN != 0;
+        ask.more |= !rule.is_general() && ask.providers >> OWN != 0;
         self.texts.push(ask);
+    }
+
+    /// Whether a text is about this provider.
+    pub fn is_about(&self, provider: &str) -> bool {
+        self.bits.contains_key(provider)
     }
 
     /// The bits of the provider that a question is about. Where it is not known, every provider's texts are tried; where

@@ -134,7 +134,7 @@ impl<'a> Reach<'a> {
         let earlier: Vec<_> = earlier.iter().filter(|early| early.codes_cover(self)).collect();
         let mut last = None;
         let providers = match self.rule.providers.as_slice() {
-            _ if self.rule.is_of_all() => vec![None],
+            _ if self.rule.is_general() => vec![None],
             some => some.iter().map(Some).collect(),
         };
         let texts: Vec<Option<&Text>> = match self.texts.as_slice() {
@@ -173,7 +173,7 @@ impl<'a> Reach<'a> {
     fn provider_covers(&self, provider: Option<&str>, late: &Self) -> bool {
         let named = provider.is_some_and(|name| self.rule.providers.iter().any(|own| own == name));
         let unknown_too = !self.texts.is_empty() || late.texts.is_empty();
-        self.rule.is_of_all() || (named && unknown_too)
+        self.rule.is_general() || (named && unknown_too)
     }
 
     fn text_covers(&self, late: Option<&Text>) -> bool {
