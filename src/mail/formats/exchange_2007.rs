@@ -7,7 +7,7 @@
 //! All these are told by their shape: a `#` or a quote before a code. No translated words are needed, but for
 //! the tell.
 
-use super::{Format, block, phrase, quoted};
+use super::{Format, block, label, phrase, quoted};
 use crate::mail::address::Address;
 use crate::mail::dsn::{Recipient, Report};
 use crate::mail::letter::Letter;
@@ -90,8 +90,11 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
         let all = words
             .lines()
             .filter_map(phrase::lone_mailbox)
-            .chain(block::address(words));
-        recipients.extend(all.take(1).map(|address| recipient(address, said, late)));
+            .chain(label::value(words, "Recipient Address:").and_then(block::address))
+            .chain(words.lines().filter_map(block::address));
+        // The details name the sender too, and first: the notice came to them.
+        let mut all = all.filter(|address| !label::is_addressee(letter, address));
+        recipients.extend(all.next().map(|address| recipient(address, said, late)));
     }
     Some(Report {
         reporting_mta: generating_server(words),

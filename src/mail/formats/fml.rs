@@ -2,7 +2,7 @@
 //! paragraph. They say that the list is there, and does not take this mail.
 
 use super::Format;
-use super::block;
+use super::{block, label};
 use crate::mail::dsn::Report;
 use crate::mail::letter::Letter;
 
@@ -52,7 +52,9 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
             .or_else(|| local.strip_suffix("-request"))?;
         block::mailbox(&format!("{list}@{domain}"))
     };
-    let list = block::address(said).or_else(of_sender)?;
+    // Some address the author first: `You <author> are not member.`
+    let named = block::address(said).filter(|named| !label::is_addressee(letter, named));
+    let list = named.or_else(of_sender)?;
     Some(Report {
         recipients: vec![block::failed(list, said)],
         ..Report::default()

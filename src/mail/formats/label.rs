@@ -2,6 +2,7 @@
 //! for phrases.
 
 use super::block;
+use crate::mail::address::{Address, LocalPart};
 use crate::mail::letter::Letter;
 use mail_parser::MimeHeaders;
 
@@ -51,10 +52,21 @@ pub(super) fn speaks(letter: &Letter<'_>, introductions: &[&str]) -> bool {
     letter.is_from_daemon() || (begins() && !is_from_author(letter))
 }
 
+/// Whether a person seems to write, themselves or through a mailing list: what they quote is no report.
+pub(super) fn is_by_person(letter: &Letter<'_>) -> bool {
+    !letter.is_from_daemon() && (is_from_author(letter) || letter.has("List-Id") || letter.has("List-Post"))
+}
+
 /// Whether mail came from the very mailbox that wrote it, as people's does: some begin with what they ask about.
 fn is_from_author(letter: &Letter<'_>) -> bool {
     let path = letter.field("Return-Path").and_then(|path| block::mailbox(&path));
     path.is_some_and(|path| letter.author().is_some_and(|author| author == path))
+}
+
+/// Whether a notice came to this very address: it was delivered there.
+pub(super) fn is_addressee(letter: &Letter<'_>, address: &Address) -> bool {
+    let to = letter.field("To").and_then(|to| block::address(&to));
+    to.is_some_and(|to| to.key(LocalPart::Fold) == address.key(LocalPart::Fold))
 }
 
 /// The boundary between the parts of a message; empty where it has none.

@@ -157,15 +157,44 @@ fn first_of(formats: &[Format], letter: &Letter<'_>) -> Option<(&'static str, Re
     if is_talk(letter) {
         return None;
     }
+    let by_person = std::cell::LazyCell::new(|| label::is_by_person(letter));
     formats
         .iter()
         .filter(|format| (format.tell)(letter))
+        .filter(|format| !(TOLD_BY_WORDS.contains(&format.name) && *by_person))
         .find_map(|format| {
             let mut report = (format.read)(letter)?;
             clean(&mut report);
+            doubt(letter, &mut report);
             (!report.recipients.is_empty()).then_some((format.name, report))
         })
 }
+
+/// Formats that only words tell, which people paste below their own when they ask about a notice.
+const TOLD_BY_WORDS: [&str; 22] = [
+    "barracuda",
+    "biglobe",
+    "communigate",
+    "courier",
+    "dma",
+    "dovecot",
+    "groupwise",
+    "hmailserver",
+    "james",
+    "mailenable",
+    "mailfoundry",
+    "mailmarshal",
+    "mcafee",
+    "mdaemon",
+    "messagingserver",
+    "mtastatus",
+    "opensmtpd",
+    "smartermail",
+    "surfcontrol",
+    "x1",
+    "x3",
+    "x6",
+];
 
 /// Whether people seem to write to each other, perhaps about a bounce that they quote: an answer or a
 /// forwarded message that no mail system sent.
@@ -175,6 +204,14 @@ fn is_talk(letter: &Letter<'_>) -> bool {
     ];
     let answers = || PREFIXES.iter().any(|prefix| letter.subject().starts_with(prefix));
     (letter.has("In-Reply-To") || answers()) && !letter.is_from_daemon()
+}
+
+/// Words name many addresses. Who got the notice has a mailbox: that this very one fails is doubtful.
+fn doubt(letter: &Letter<'_>, report: &mut Report) {
+    for recipient in &mut report.recipients {
+        let of_notice = recipient.final_recipient.as_ref();
+        recipient.doubtful |= of_notice.is_some_and(|address| label::is_addressee(letter, address));
+    }
 }
 
 /// Words may hold anything: no control character of theirs passes on, and what is no host name is no host.
