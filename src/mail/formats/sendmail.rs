@@ -11,7 +11,7 @@
 use super::Format;
 use super::block;
 use super::label::speaks;
-use super::quoted::status_within;
+use super::quoted::{is_reply, status_within};
 use super::session::{Exchange, Session};
 use crate::mail::address::{Address, LocalPart};
 use crate::mail::dsn::{Action, Recipient, Report};
@@ -71,7 +71,7 @@ pub(super) fn read(letter: &Letter<'_>) -> Option<Report> {
     let details = sections.details.join(" ");
     for listed in &sections.listed {
         let of_all = last.filter(|_| listed.address.is_some());
-        recipients.extend(listed.read(&session, of_all, &details));
+        recipients.extend(listed.read(&session, of_all, &details, sections.listed.len() == 1));
     }
     if recipients.is_empty() {
         recipients = concluded(&session, letter);
@@ -184,7 +184,13 @@ fn entry(text: &str) -> Option<(Option<Address>, Option<&str>)> {
 }
 
 impl Listed<'_> {
-    fn read(&self, session: &Session<'_>, of_all: Option<&Exchange<'_>>, details: &str) -> Option<Recipient> {
+    fn read(
+        &self,
+        session: &Session<'_>,
+        of_all: Option<&Exchange<'_>>,
+        details: &str,
+        alone: bool,
+    ) -> Option<Recipient> {
         // A pipe or a file stands for the address that it belongs to.
         let address = self.address.clone().or_else(|| self.expanded_from.clone())?;
         // A bare number is the exit code of a local program.
@@ -198,10 +204,15 @@ impl Listed<'_> {
         let exchange = exchange.or(of_all);
         let said = match (exchange, reason) {
             (Some(exchange), _) => exchange.reply.clone(),
-            (None, Some(reason)) => reason.to_owned(),
-            (None, None) => {
-                let own = own.or_else(|| session.concluded_on_all());
-                own.unwrap_or(details).to_owned()
+            (None, Some(reason)) if is_reply(reason) => reason.to_owned(),
+            (None, reason) => {
+                let own = reason.or(own).or_else(|| session.concluded_on_all());
+                let own = own.unwrap_or(details);
+                // Of a local delivery Sendmail knows the exit code only; the program's own words say why.
+                match session.program().filter(|_| alone) {
+                    Some(words) => format!("{own}: {words}"),
+                    None => own.to_owned(),
+                }
             }
         };
         let differs = |from: &Address| from.key(LocalPart::Fold) != address.key(LocalPart::Fold);

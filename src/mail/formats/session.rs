@@ -39,6 +39,8 @@ pub(super) struct Session<'a> {
     own_on: HashMap<AddressKey, usize>,
     /// The first conclusion on nobody that follows no server's reply: it is on something of Sendmail's own.
     own_apart: Option<usize>,
+    /// What a program that delivers locally wrote: `procmail: Quota exceeded while writing "/var/mail/a"`.
+    program: Option<&'a str>,
     warning: bool,
 }
 
@@ -110,6 +112,7 @@ impl<'a> Session<'a> {
         if on_last_reply
             && let (Some(address), Some(last)) = (&named, self.exchanges.last_mut())
             && last.about.is_none()
+            && !is_leftover(&last.reply)
         {
             last.about = Some(address.clone());
             if matches!(last.command, Some("DATA" | "BDAT")) {
@@ -127,7 +130,14 @@ impl<'a> Session<'a> {
                 self.own_apart.get_or_insert(self.own.len());
             }
             self.own.push((named, said));
+        } else if !on_last_reply && by_program(text) {
+            self.program.get_or_insert(text);
         }
+    }
+
+    /// The first words of a local program.
+    pub(super) fn program(&self) -> Option<&'a str> {
+        self.program
     }
 
     /// The last reply that the transcript ties to an address.
@@ -153,7 +163,7 @@ impl<'a> Session<'a> {
     /// The reply that ended the session for all: about nobody else, and not a complaint that nobody is left.
     pub(super) fn last(&self) -> Option<&Exchange<'a>> {
         let mut exchanges = self.exchanges.iter().rev();
-        exchanges.find(|e| e.about.is_none() && !e.reply.starts_with("503") && !is_leftover(&e.reply))
+        exchanges.find(|e| e.about.is_none() && !is_leftover(&e.reply))
     }
 
     /// What Sendmail itself says of an address.
@@ -202,7 +212,15 @@ fn key(address: &Address) -> AddressKey {
 /// `554 5.5.1 no valid recipients`: an answer to what was pipelined behind refused recipients.
 fn is_leftover(reply: &str) -> bool {
     let reply = reply.to_ascii_lowercase();
-    reply.contains("no valid recipients") || reply.contains("need rcpt")
+    reply.starts_with("503") || reply.contains("no valid recipients") || reply.contains("need rcpt")
+}
+
+/// Whether a line begins with a program's name, as programs name themselves in what they complain of.
+fn by_program(text: &str) -> bool {
+    text.split_once(": ").is_some_and(|(name, _)| {
+        let of_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/".contains(&b);
+        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '/') && name.bytes().all(of_name)
+    })
 }
 
 /// Whom a line concludes on, and what: all of it, or what it quotes (`<a@b>... Deferred: 450 later`,
@@ -252,7 +270,7 @@ mod tests {
         let session = session(
             "... while talking to mx.b.test.:\n>>> DATA\n<<< 550-5.1.1 who\n<<< 550 5.1.1 is it\n\
              550 5.1.1 <a@b.test>... User unknown\n<<< 452 4.2.2 full\n<c@b.test>... Deferred: 452 4.2.2 full\n\
-             <<< 503 5.0.0 Need RCPT (recipient)",
+             <<< 503 5.0.0 Need RCPT (recipient)\n550 5.1.2 <e@c.test>... Host unknown",
         );
         let about = |who| shown(session.about(&address(who)));
         assert_eq!(
@@ -261,6 +279,7 @@ mod tests {
         );
         assert_eq!(about("C@b.test"), "mx.b.test RCPT TO | 452 4.2.2 full");
         assert_eq!(about("d@b.test"), "-");
+        assert_eq!(about("e@c.test"), "-");
         assert_eq!(shown(session.last()), "-");
     }
 
