@@ -9,7 +9,7 @@
 
 use super::address::Address;
 use super::html;
-use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::{Encoding, Message, MessagePart, MimeHeaders, PartType};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -288,6 +288,7 @@ impl<'a> Letter<'a> {
                 true
             }
             PartType::Text(words) if !html::is_html(words) => {
+                let words = undeclared(self.message, part).unwrap_or(words);
                 if text.is_empty() && is_ready(words) {
                     *text = Cow::Borrowed(words);
                 } else {
@@ -303,6 +304,21 @@ impl<'a> Letter<'a> {
             _ => true,
         }
     }
+}
+
+/// The text of a part that says it is ASCII and holds UTF-8: reports repeat what servers and addresses have,
+/// under the character set of their own words. The parser takes it for Windows-1252.
+fn undeclared<'a>(message: &'a Message<'a>, part: &'a MessagePart<'a>) -> Option<&'a str> {
+    let charset = part.content_type()?.attribute("charset")?;
+    if !charset.eq_ignore_ascii_case("us-ascii") || part.encoding != Encoding::None {
+        return None;
+    }
+    let content = part.offset_body as usize..part.offset_end as usize;
+    let content = std::str::from_utf8(message.raw_message.get(content)?).ok()?;
+    // One character an octet: it is this content that was decoded so.
+    let decoded = part.text_contents()?;
+    let is_this = !content.is_ascii() && decoded.chars().count() == content.len();
+    is_this.then_some(content)
 }
 
 /// Which runs of four octets stand in a text, by their hashes: a phrase that has a run which does not stand
