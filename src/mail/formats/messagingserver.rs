@@ -5,6 +5,7 @@ use super::Format;
 use super::block;
 use super::label::has;
 use super::quoted::{command, is_reply};
+use crate::mail::address::Address;
 use crate::mail::dsn::{Action, Diagnostic, Recipient, Report};
 use crate::mail::letter::Letter;
 
@@ -60,7 +61,16 @@ fn route_end(value: &str) -> &str {
 /// Adds a labelled line about the last recipient.
 fn add(recipient: &mut Recipient, label: &str, value: &str) {
     match label {
-        "original address" => recipient.original_recipient = block::mailbox(value),
+        // Where the recipient is a queue of the server's own (`ann@ims-ms-daemon`), the original is the address.
+        "original address" => {
+            let original = block::mailbox(value);
+            let is_queue = |address: &Address| !address.domain().contains('.');
+            if original.is_some() && recipient.final_recipient.as_ref().is_some_and(is_queue) {
+                recipient.final_recipient = original;
+            } else {
+                recipient.original_recipient = original;
+            }
+        }
         "reason" => {
             recipient.command = command(value).map(str::to_owned);
             if recipient.diagnostic.is_none() {
