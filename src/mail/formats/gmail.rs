@@ -84,6 +84,7 @@ fn said(words: &str) -> String {
             details
                 .find("(state ")
                 .and_then(|at| inner(&details[at..]))
+                .or_else(|| doubled(details))
                 .unwrap_or(details),
         );
     }
@@ -92,6 +93,15 @@ fn said(words: &str) -> String {
         .map(|(at, colon)| &words[at + colon.len()..]);
     let mut after_colon = after_colon.filter(|rest| rest.starts_with('\n') && !rest.trim().is_empty());
     once(after_colon.next().unwrap_or(words))
+}
+
+/// A reply behind Google's own sentence: it tells by the code, which Google says twice.
+fn doubled(details: &str) -> Option<&str> {
+    let at_word = details
+        .match_indices([' ', '\n'])
+        .map(|(at, _)| &details[at + 1..]);
+    let mut replies = at_word.filter(|rest| quoted::says_reply(rest));
+    replies.find(|rest| rest.len() >= 8 && rest.get(..4) == rest.get(4..8))
 }
 
 fn inner(details: &str) -> Option<&str> {
@@ -147,6 +157,12 @@ mod tests {
                 "x\nTechnical details of permanent failure:\nPERM_FAILURE: SMTP Error (state 9): 550 550 5.1.1 no\n"
             ),
             "550 5.1.1 no"
+        );
+        assert_eq!(
+            said(
+                "Technical details of permanent failure: \nMessage rejected by x.test. 552 552 5.3.4 too big (state 18).\n"
+            ),
+            "552 5.3.4 too big"
         );
         assert_eq!(
             said("** Adresse nicht gefunden **\n\nx\n\nDie Antwort lautete:\n\n550 5.1.1 no\n"),

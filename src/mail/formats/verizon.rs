@@ -23,19 +23,19 @@ fn read(letter: &Letter<'_>) -> Option<Report> {
     let (words, returned) = (letter.words(), letter.returned().unwrap_or_default());
     let to = words.lines().chain(returned.lines()).find_map(|line| {
         let (name, value) = line.trim().split_once(':')?;
-        let address = name
-            .trim_end()
-            .ends_with("To")
-            .then(|| value.split(',').next())??;
-        block::address(address)
+        // `To` of the mail, or `RCPT TO` of the session; not `Reply-To`, which is the author's.
+        let name = name.trim_end().to_ascii_lowercase();
+        let of_session = name == "rcpt to";
+        let address = (of_session || name == "to").then(|| value.split(',').next())??;
+        Some((block::address(address)?, of_session))
     });
     let sentence = |line: &&str| !line.is_empty() && !line.starts_with("--") && !line.contains('@');
     let mut lines = words.lines().map(str::trim).filter(sentence);
     let error = lines.clone().find_map(|line| line.strip_prefix("Error:"));
     let said = error.or_else(|| lines.find(|line| line.contains(' ') && !line.contains(": ")))?;
-    // The notice repeats the `To` of the mail, which its author wrote.
-    let failed = |address| Recipient {
-        doubtful: true,
+    // The `To` of the mail its author wrote.
+    let failed = |(address, of_session): (_, bool)| Recipient {
+        doubtful: !of_session,
         ..block::failed(address, said.trim())
     };
     Some(Report {

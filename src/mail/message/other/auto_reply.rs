@@ -52,7 +52,7 @@ const SUBJECTS: &[&str] = &[
 /// What programs and people alike begin their subjects with.
 #[rustfmt::skip]
 const AMBIGUOUS: &[&str] = &[
-    "vacation", "on vacation", "away", "i am away", "i'm away", "holiday", "on leave", "on holiday",
+    "auto:", "vacation", "on vacation", "away", "i am away", "i'm away", "holiday", "on leave", "on holiday",
     "urlaub", "im urlaub", "absence", "absent", "en congé", "congés", "vacances", "vacaciones", "ausente",
     "ausencia", "ausência", "assente", "assenza", "ferie", "férias", "semester", "ferie", "på semester",
     "vakantie", "afwezig", "urlop", "в отпуске", "отпуск", "не на работе", "不在", "外出", "休暇", "出張", "休假",
