@@ -175,7 +175,7 @@ impl<'a> Letter<'a> {
     /// `Return-Path` too (RFC 3834 §3.3). Nobody in `From` is a daemon.
     #[must_use]
     pub fn is_from_daemon_by_name(&self) -> bool {
-        const DAEMONS: [&str; 16] = [
+        const DAEMONS: [&str; 17] = [
             "mailer-daemon",
             "mailer_daemon",
             "mailerdaemon",
@@ -192,6 +192,7 @@ impl<'a> Letter<'a> {
             "mailsystem",
             "mdaemon@",
             "mail administrator",
+            "mailmarshal@",
         ];
         *self.from_daemon.get_or_init(|| {
             let from = self.from();

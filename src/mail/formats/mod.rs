@@ -165,7 +165,7 @@ fn first_of(formats: &[Format], letter: &Letter<'_>) -> Option<(&'static str, Re
         .find_map(|format| {
             let mut report = (format.read)(letter)?;
             clean(&mut report);
-            doubt(letter, &mut report);
+            doubt(letter, format.name, &mut report);
             (!report.recipients.is_empty()).then_some((format.name, report))
         })
 }
@@ -206,11 +206,14 @@ fn is_talk(letter: &Letter<'_>) -> bool {
     (letter.has("In-Reply-To") || answers()) && !letter.is_from_daemon()
 }
 
-/// Words name many addresses. Who got the notice has a mailbox: that this very one fails is doubtful.
-fn doubt(letter: &Letter<'_>, report: &mut Report) {
+/// Words name many addresses. Who got the notice has a mailbox: that this very one fails is doubtful. So are
+/// words that anybody may have pasted, where nothing else says that a mail system wrote.
+fn doubt(letter: &Letter<'_>, name: &str, report: &mut Report) {
+    let by_anybody = TOLD_BY_WORDS.contains(&name) && !letter.is_from_daemon();
     for recipient in &mut report.recipients {
         let of_notice = recipient.final_recipient.as_ref();
-        recipient.doubtful |= of_notice.is_some_and(|address| label::is_addressee(letter, address));
+        recipient.doubtful |=
+            by_anybody || of_notice.is_some_and(|address| label::is_addressee(letter, address));
     }
 }
 
