@@ -55,6 +55,12 @@ fn survive(setup: Setup) {
     let log = directory.path().join("mail.log");
     File::create(&log).unwrap();
     let mut nixie = Nixie::launch(setup.log(&log)).unwrap();
+    // A first start begins at the log's end, as it is when that is kept: what is written before is not promised.
+    let place = format!("log:file:{}", log.display());
+    nixie_lab::wait::until(WITHIN, "the place in the log to be kept", || {
+        Ok(nixie.status()?.contains(&place).then_some(()))
+    })
+    .unwrap();
     let produced = Arc::new(Produced::default());
     let stop = Arc::new(AtomicBool::new(false));
     let writer = spawn_writer(log.clone(), Arc::clone(&produced), Arc::clone(&stop));
