@@ -175,11 +175,23 @@ fn heard<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Heard<'a>> {
         ..*question
     };
     let (rule, sub_cause) = rules.find(&anybodys)?;
-    let lent = (strange && !rule.is_general()).then(|| Lent {
-        confirmed: rules
-            .find(question)
+    if !strange || rule.is_general() {
+        return Some(Heard {
+            rule,
+            sub_cause,
+            lent: None,
+        });
+    }
+    let general = rules.find(question);
+    let lent = Lent {
+        confirmed: general
+            .as_ref()
             .is_some_and(|(rule, _)| matches!(rule.cause.scope(), Scope::Recipient | Scope::Domain)),
-    });
+    };
+    // What a general text of the same cause says is to be lowered is meant for everybody.
+    let same = general.filter(|(general, _)| general.throttle.is_some() && general.cause == rule.cause);
+    let lent = same.is_none().then_some(lent);
+    let (rule, sub_cause) = same.unwrap_or((rule, sub_cause));
     Some(Heard {
         rule,
         sub_cause,

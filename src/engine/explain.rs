@@ -92,7 +92,9 @@ pub fn explain<'a>(
         status,
         provider: id,
     };
-    let rule = rules.find(&question).map(|(rule, _)| rule);
+    // The one that was obeyed, or that a guard overruled.
+    let obeyed = rules.rules().iter().find(|rule| rule.id == verdict.rule);
+    let rule = obeyed.or_else(|| rules.find(&question).map(|(rule, _)| rule));
     let by_words = || {
         let [only] = rule?.providers.as_slice() else {
             return None;
