@@ -136,8 +136,8 @@ pub fn classify_in(
             provider,
         };
         let permanent = |cause| is_permanent(cause, reply, reported_status);
-        let verdict = match heard(rules, &question) {
-            Some(Heard {
+        let verdict = match winner(rules, &question) {
+            Some(Winner {
                 rule,
                 sub_cause,
                 lent,
@@ -152,7 +152,7 @@ pub fn classify_in(
 }
 
 /// The rule that wins.
-struct Heard<'a> {
+struct Winner<'a> {
     rule: &'a Rule,
     sub_cause: Option<Arc<str>>,
     lent: Option<Lent>,
@@ -165,8 +165,9 @@ struct Lent {
     confirmed: bool,
 }
 
-/// Asks the rules. Of a host that is no provider's the texts of all are tried: software and words are handed on.
-fn heard<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Heard<'a>> {
+/// Asks the rules. Of whom no rule is about, a host that is no provider's or a provider without rules of its own, the texts
+/// of all are tried: software and words are handed on.
+fn winner<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Winner<'a>> {
     let strange = question
         .provider
         .is_some_and(|provider| !rules.is_about(provider));
@@ -176,7 +177,7 @@ fn heard<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Heard<'a>> {
     };
     let (rule, sub_cause) = rules.find(&anybodys)?;
     if !strange || rule.is_general() {
-        return Some(Heard {
+        return Some(Winner {
             rule,
             sub_cause,
             lent: None,
@@ -192,7 +193,7 @@ fn heard<'a>(rules: &'a RuleSet, question: &Question<'_>) -> Option<Heard<'a>> {
     let same = general.filter(|(general, _)| general.throttle.is_some() && general.cause == rule.cause);
     let lent = same.is_none().then_some(lent);
     let (rule, sub_cause) = same.unwrap_or((rule, sub_cause));
-    Some(Heard {
+    Some(Winner {
         rule,
         sub_cause,
         lent,

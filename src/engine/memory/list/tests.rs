@@ -179,6 +179,51 @@ fn what_changes_while_loading_is_there_afterwards() {
 }
 
 /// Who committed tells at once, unless it is late and the feed has been there: then it may have been lifted since.
+/// An address, a domain and a pattern that are in every load answer at every moment, also while its parts are taken over.
+#[test]
+fn what_is_in_every_load_is_never_missed() {
+    let memory = Memory::new();
+    let lasting = ["a@x.test", "b@domain.test", "c@pattern.test"];
+    let load = || {
+        let loading = memory.load(100, 0);
+        for subject in ["a@x.test", "@domain.test", ":*@pattern.test"] {
+            loading.learn(
+                subject,
+                SuppressionId(1),
+                Cause::UserUnknown,
+                Standing::InForce,
+                None,
+            );
+        }
+        (0..100).for_each(|n| {
+            let other = format!("user{n}@y.test");
+            loading.learn(
+                &other,
+                SuppressionId(2),
+                Cause::UserUnknown,
+                Standing::InForce,
+                None,
+            );
+        });
+        loading.finish();
+    };
+    load();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for address in lasting {
+            let (memory, done) = (&memory, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(found(memory, address, None, 0).is_some(), "{address}");
+                }
+            });
+        }
+        (0..2_000).for_each(|_| load());
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(memory.size().suppressions, 103);
+}
+
 #[test]
 fn a_late_teller_brings_nothing_back() {
     let memory = Memory::new();

@@ -39,6 +39,17 @@ impl Hand {
         }
     }
 
+    /// Refused for the number of connections while so many others are under way; how many there may be then.
+    fn crowded(&mut self, beside: impl Into<Option<u32>>, second: f64) -> Option<u32> {
+        self.recipient += 1;
+        let signal = Signal {
+            beside: beside.into(),
+            ..signal(Kind::Concurrency, None, self.recipient)
+        };
+        self.lane.signalled(signal, LIMITS, at(second), at(second));
+        self.lane.law.connections.now()
+    }
+
     fn refused(&mut self, kind: Kind, hold: Option<u64>, second: f64) -> Option<Change> {
         self.recipient += 1;
         let signal = signal(kind, hold, self.recipient);
@@ -130,85 +141,50 @@ fn limited_to_limited_on_too_many_connections() {
 /// Refused while k others are under way: the limit is k at the most.
 #[test]
 fn a_refusal_with_others_under_way_bounds_the_connections() {
-    let refused = |hand: &mut Hand, beside: Option<u32>, second: f64| {
-        hand.recipient += 1;
-        let signal = Signal {
-            beside,
-            ..signal(Kind::Concurrency, None, hand.recipient)
-        };
-        hand.lane.signalled(signal, LIMITS, at(second), at(second));
-        hand.lane.law.connections.now()
-    };
     let mut hand = Hand::new();
-    assert_eq!(refused(&mut hand, Some(7), 0.0), Some(7));
-    assert_eq!(refused(&mut hand, Some(6), 0.1), Some(7), "one cut");
-    assert_eq!(
-        refused(&mut hand, Some(9), 10.0),
-        Some(3),
-        "half: they tell nothing"
-    );
-    assert_eq!(
-        refused(&mut hand, Some(1), 20.0),
-        Some(1),
-        "a half of three is one"
-    );
+    assert_eq!(hand.crowded(Some(7), 0.0), Some(7));
+    assert_eq!(hand.crowded(Some(6), 0.1), Some(7), "one cut");
+    assert_eq!(hand.crowded(Some(9), 10.0), Some(3), "half: they tell nothing");
+    assert_eq!(hand.crowded(Some(1), 20.0), Some(1), "a half of three is one");
     let mut blind = Hand::new();
-    assert_eq!(refused(&mut blind, None, 0.0), Some(USUAL / 2));
-    assert_eq!(refused(&mut blind, Some(9), 10.0), Some(9));
+    assert_eq!(blind.crowded(None, 0.0), Some(USUAL / 2));
+    assert_eq!(blind.crowded(Some(9), 10.0), Some(9));
 }
 
 /// One more is tried, soon after the first refusal; where it is refused, the number before it stands.
 #[test]
 fn one_more_connection_is_tried() {
-    let refused = |hand: &mut Hand, beside: u32, second: f64| {
-        hand.recipient += 1;
-        let signal = Signal {
-            beside: Some(beside),
-            ..signal(Kind::Concurrency, None, hand.recipient)
-        };
-        hand.lane.signalled(signal, LIMITS, at(second), at(second));
-        hand.lane.law.connections.now()
-    };
     let mut hand = Hand::new();
     // Five are taken; one was just being closed, and is taken for refused.
-    assert_eq!(refused(&mut hand, 4, 0.0), Some(4));
+    assert_eq!(hand.crowded(4, 0.0), Some(4));
     hand.busy(0.5, 3.5, 4.0);
     assert_eq!(hand.lane.law.connections.now(), Some(5));
     hand.busy(3.5, 6.7, 5.0);
     assert_eq!(hand.lane.law.connections.now(), Some(6));
-    assert_eq!(refused(&mut hand, 5, 7.0), Some(5));
+    assert_eq!(hand.crowded(5, 7.0), Some(5));
     // From now on it waits.
     hand.busy(7.0, 46.0, 5.0);
     assert_eq!(hand.lane.law.connections.now(), Some(5));
     hand.busy(46.0, 48.0, 5.0);
     assert_eq!(hand.lane.law.connections.now(), Some(6));
     // What is refused while no more are under way than were before the try says nothing about it.
-    assert_eq!(refused(&mut hand, 4, 50.0), Some(6));
-    assert_eq!(refused(&mut hand, 5, 53.0), Some(5));
+    assert_eq!(hand.crowded(4, 50.0), Some(6));
+    assert_eq!(hand.crowded(5, 53.0), Some(5));
 }
 
 /// Refusals that come together among deliveries are chance; if they go on, they are not.
 #[test]
 fn rare_refusals_at_a_proved_number_are_chance() {
-    let refused = |hand: &mut Hand, beside: u32, second: f64| {
-        hand.recipient += 1;
-        let signal = Signal {
-            beside: Some(beside),
-            ..signal(Kind::Concurrency, None, hand.recipient)
-        };
-        hand.lane.signalled(signal, LIMITS, at(second), at(second));
-        hand.lane.law.connections.now()
-    };
     let mut hand = Hand::new();
-    assert_eq!(refused(&mut hand, 5, 0.0), Some(5));
+    assert_eq!(hand.crowded(5, 0.0), Some(5));
     hand.busy(0.5, 3.5, 5.0);
     assert_eq!(hand.lane.law.connections.now(), Some(6));
-    assert_eq!(refused(&mut hand, 5, 4.0), Some(5), "the sixth");
+    assert_eq!(hand.crowded(5, 4.0), Some(5), "the sixth");
     hand.busy(5.0, 15.0, 5.0);
-    assert_eq!(refused(&mut hand, 4, 16.0), Some(5));
-    assert_eq!(refused(&mut hand, 4, 16.1), Some(5));
+    assert_eq!(hand.crowded(4, 16.0), Some(5));
+    assert_eq!(hand.crowded(4, 16.1), Some(5));
     hand.busy(17.0, 20.0, 5.0);
-    assert_eq!(refused(&mut hand, 4, 21.0), Some(4));
+    assert_eq!(hand.crowded(4, 21.0), Some(4));
 }
 
 #[test]
